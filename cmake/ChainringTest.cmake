@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: BSL-1.0
+#
+# chainring_test(<name> SOURCES <file>... [BACKENDS] [LABELS <label>...] [TIMEOUT <seconds>]
+#                [LIBRARIES <target>...] [ARGS <argument>...])
+#
+# One doctest program, built from SOURCES, and its entry in ctest. It may include private headers, by
+# their path from the root ("runtime/src/inbox.hpp").
+# With BACKENDS the program is registered once per backend, as <name>.uring and <name>.epoll, with
+# CHAINRING_BACKEND set; a program that cannot have that backend here exits with 77, which ctest
+# reports as skipped. LABELS default to the name of the calling folder (unit, stress, ...).
+
+set(CHAINRING_TEST_BACKENDS uring epoll)
+
+find_package(doctest QUIET)
+if(NOT doctest_FOUND)
+    message(FATAL_ERROR "chainring: the tests need doctest (Debian: apt-get install doctest-dev); "
+        "configure with -DCHAINRING_BUILD_TESTS=OFF to do without them")
+endif()
+
+function(chainring_test name)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "BACKENDS" "TIMEOUT" "SOURCES;LABELS;LIBRARIES;ARGS")
+    if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
+        message(FATAL_ERROR "chainring_test(${name}): no SOURCES, or unexpected "
+            "'${arg_UNPARSED_ARGUMENTS}'")
+    endif()
+    if(NOT arg_TIMEOUT)
+        set(arg_TIMEOUT 120)
+    endif()
+    if(NOT arg_LABELS)
+        cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME arg_LABELS)
+    endif()
+
+    add_executable(${name} ${arg_SOURCES})
+    set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
+    target_link_libraries(${name} PRIVATE
+        chainring::chainring chainring_private doctest::doctest ${arg_LIBRARIES})
+
+    if(arg_BACKENDS)
+        foreach(backend IN LISTS CHAINRING_TEST_BACKENDS)
+            add_test(NAME ${name}.${backend} COMMAND ${name} ${arg_ARGS})
+            set_tests_properties(${name}.${backend} PROPERTIES
+                ENVIRONMENT CHAINRING_BACKEND=${backend}
+                SKIP_RETURN_CODE 77
+                TIMEOUT ${arg_TIMEOUT}
+                LABELS "${arg_LABELS}")
+        endforeach()
+    else()
+        add_test(NAME ${name} COMMAND ${name} ${arg_ARGS})
+        set_tests_properties(${name} PROPERTIES
+            SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+    endif()
+endfunction()

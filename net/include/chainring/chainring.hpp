@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSL-1.0
+// All of chainring.
+#pragma once
+
+#include <chainring/address.hpp>
+#include <chainring/chunk.hpp>
+#include <chainring/config.hpp>
+#include <chainring/errc.hpp>
+#include <chainring/event.hpp>
+#include <chainring/link.hpp>
+#include <chainring/listener.hpp>
+#include <chainring/manual_clock.hpp>
+#include <chainring/outbox.hpp>
+#include <chainring/payload.hpp>
+#include <chainring/relay.hpp>
+#include <chainring/result.hpp>
+#include <chainring/runtime.hpp>
+#include <chainring/scope.hpp>
+#include <chainring/task.hpp>
+#include <chainring/time.hpp>

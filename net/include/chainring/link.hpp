@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSL-1.0
+// Link: one connection (TCP or unix stream), and its handle. Move-only; the handle's destructor never blocks.
+//
+// Home. A Link lives on the worker that accepted or connected it. Its operations are awaited there; on another worker they
+// trap. To send from elsewhere, take an Outbox.
+//
+// Overlap. One receive at a time (a second one traps) and any number of sends: each send is one contiguous unit on the wire,
+// in the order of the calls.
+//
+// Errors. Receives and sends yield a Result: Errc::eof (the peer has ended its direction), timed_out, cancelled, closed,
+// shutting_down (the runtime drains and nothing of this message had arrived), or the kernel's errno in
+// std::system_category. They never throw, but for recv_until's and recv_exact's std::bad_alloc.
+//
+// What was received before an error is delivered first. A receive that ends early has consumed nothing.
+#pragma once
+
+#include <chainring/address.hpp>
+#include <chainring/chunk.hpp>
+#include <chainring/config.hpp>
+#include <chainring/link_operations.hpp>
+#include <chainring/outbox.hpp>
+#include <chainring/result.hpp>
+#include <chainring/task.hpp>
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <utility>
+
+CHAINRING_BEGIN_NAMESPACE
+
+class ConnectOp;
+
+class Link {
+public:
+    Link() noexcept = default;
+    Link(Link&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    Link& operator=(Link&& other) noexcept {
+        if (this != &other) {
+            drop();
+            state_ = std::exchange(other.state_, nullptr);
+        }
+        return *this;
+    }
+    // Resets a connection that was not closed. A Link that Listener::serve gave to its handler is closed gracefully instead:
+    // see there.
+    ~Link() { drop(); }
+
+    // Connects to `to`. Yields the Link, at home on this worker. A cancel or limit that loses the race with success yields
+    // the Link all the same.
+    static ConnectOp connect(const Address& to) noexcept;
+    // The same with the text form of an address; a malformed one yields Errc::invalid_address.
+    static ConnectOp connect(std::string_view to) noexcept;
+
+    // Receives what has arrived, at least one byte, lent. Completes when there is something; ends with Errc::eof after the
+    // peer's last byte.
+    RecvOp recv() noexcept { return RecvOp(state()); }
+    // Receives into `into` (not empty): at least one byte, at most its size; yields how many.
+    RecvIntoOp recv(std::span<std::byte> into) noexcept { return RecvIntoOp(state(), into); }
+    // Fills `into`. Consumes all or nothing: with any error, also eof in the middle, what had arrived is there for the
+    // next receive.
+    RecvExactOp recv_exact(std::span<std::byte> into) noexcept { return RecvExactOp(state(), into); }
+    // Receives up to and with `delimiter` (1 to 64 bytes, alive until the await ends) and yields what is before it. When
+    // `max` bytes (at most 16 MiB) have come without it: Errc::too_long, and nothing is consumed; so with eof.
+    RecvUntilOp recv_until(std::string_view delimiter, std::size_t max) noexcept {
+        return RecvUntilOp(state(), delimiter, max);
+    }
+
+    // Sends all bytes. Completes when the kernel has taken them; the memory must stay valid until then. A send that is
+    // ended early while some of its bytes are on the wire breaks the direction: later sends end with Errc::write_broken.
+    SendOp send(std::span<const std::byte> bytes) noexcept { return SendOp(state(), bytes); }
+    SendOp send(std::string_view text) noexcept { return SendOp(state(), as_bytes(text)); }
+    // Sends several pieces as one unit.
+    SendOp send(std::span<const IoSlice> pieces) noexcept { return SendOp(state(), pieces); }
+    // Sends received bytes on without copying them; their buffers go back as soon as the kernel has taken or refused them.
+    SendOp send(Chunk&& chunk) noexcept { return SendOp(state(), std::move(chunk)); }
+
+    // Ends the sending direction after everything queued (half close). Receiving goes on. Yields 0.
+    SendOp shutdown_write() noexcept { return SendOp(state(), SendOp::EndOfStream::yes); }
+    // Sends what is queued, then closes both directions. Completes when the descriptor is closed. A limit or cancel turns it
+    // into an abort. Bytes that the peer sent and nobody received make the kernel reset the connection, as close(2) does.
+    CloseOp close() noexcept { return CloseOp(state()); }
+    // Resets the connection at once. Its operations end with Errc::closed.
+    void abort() noexcept;
+
+    // A handle for sending from any thread; see Outbox. `limit`: bytes that may be queued; one for all of the Link's
+    // Outboxes, the latest call's counts.
+    Outbox outbox(std::size_t limit = std::size_t{1} << 20) noexcept;
+
+    Result<Address> peer() const noexcept;
+    Result<Address> local() const noexcept;
+    unsigned home() const noexcept;  // the index of its worker
+
+    explicit operator bool() const noexcept { return state_ != nullptr; }
+
+private:
+    friend class ConnectOp;
+    friend class AcceptOp;
+    friend class Listener;
+    explicit Link(detail::LinkState* state) noexcept : state_(state) {}
+    detail::LinkState* state() const noexcept;  // traps when empty
+    void drop() noexcept;
+
+    detail::LinkState* state_ = nullptr;
+};
+
+// See Link::connect.
+class [[nodiscard]] ConnectOp : detail::TimedWaiter, public detail::Limited<ConnectOp> {
+    friend class detail::Limited<ConnectOp>;
+
+public:
+    explicit ConnectOp(Result<Address> to) noexcept;
+    ConnectOp(const ConnectOp&) = delete;
+    ConnectOp& operator=(const ConnectOp&) = delete;
+    ~ConnectOp();
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+        return start(handle.promise(), handle);
+    }
+    Result<Link> await_resume() noexcept;
+
+private:
+    struct Attempt;  // the operation in flight; a block of its own, for connecting is rare and frames are dear
+    bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;
+
+    Address to_;
+    std::error_code error_;
+    detail::Limit limit_;
+    std::unique_ptr<Attempt> attempt_;
+    detail::LinkState* link_ = nullptr;
+};
+
+CHAINRING_END_NAMESPACE

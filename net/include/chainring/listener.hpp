@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSL-1.0
+// Listener: a listening socket, and serve(), which runs a handler task for each connection.
+//
+// Threads: a Listener lives on the worker that bound it; accept and serve are awaited there. Its destructor never blocks.
+//
+// When descriptors or memory run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) accepting pauses, 10 ms at first and up to 1 s,
+// and goes on by itself; waiting connections stay in the kernel's queue. At stop it accepts no more, hands over what
+// the kernel had already accepted, and then ends with Errc::shutting_down.
+#pragma once
+
+#include <chainring/address.hpp>
+#include <chainring/config.hpp>
+#include <chainring/link.hpp>
+#include <chainring/result.hpp>
+#include <chainring/runtime.hpp>
+#include <chainring/scope.hpp>
+#include <chainring/task.hpp>
+#include <chainring/time.hpp>
+
+#include <coroutine>
+#include <cstdint>
+#include <functional>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+class ListenerState;
+
+// A connected descriptor on its way to the worker that will own it. Closes it if it never arrives.
+class Socket {
+public:
+    explicit Socket(int fd) noexcept : fd_(fd) {}
+    Socket(Socket&& other) noexcept
+        : fd_(std::exchange(other.fd_, -1)), counted_(std::exchange(other.counted_, nullptr)) {}
+    Socket& operator=(Socket&&) = delete;
+    ~Socket();
+    int release() noexcept { return std::exchange(fd_, -1); }
+    // Counts as one of `worker`'s Links until it is destroyed, so that a burst is spread as it comes.
+    void count_at(Worker& worker) noexcept;
+
+private:
+    int fd_;
+    Worker* counted_ = nullptr;
+};
+}  // namespace detail
+
+// Which worker a connection is served by.
+enum class Spread : std::uint8_t {
+    round_robin,   // one after the other
+    least_loaded,  // the one with the fewest Links
+    reuse_port,    // the kernel decides: a socket of its own for each worker (SO_REUSEPORT); TCP only
+};
+
+struct ListenOptions {
+    Spread spread = Spread::round_robin;
+    int backlog = 4096;  // connections that the kernel queues; it caps this at net.core.somaxconn
+};
+
+// See Listener::accept.
+class [[nodiscard]] AcceptOp : detail::TimedWaiter, public detail::Limited<AcceptOp> {
+    friend class detail::Limited<AcceptOp>;
+
+public:
+    explicit AcceptOp(detail::ListenerState* listener) noexcept;
+    AcceptOp(const AcceptOp&) = delete;
+    AcceptOp& operator=(const AcceptOp&) = delete;
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+        return start(handle.promise(), handle);
+    }
+    Result<Link> await_resume() noexcept;
+
+private:
+    friend class detail::ListenerState;
+    friend class Listener;
+    Result<int> take() noexcept;
+    bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;
+    detail::ListenerState* listener_;
+    detail::Limit limit_;
+};
+
+class BindOp;
+
+class Listener {
+public:
+    Listener() noexcept = default;
+    Listener(Listener&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    Listener& operator=(Listener&& other) noexcept {
+        if (this != &other) {
+            drop();
+            state_ = std::exchange(other.state_, nullptr);
+        }
+        return *this;
+    }
+    ~Listener() { drop(); }
+
+    // Binds and listens. Port 0 takes a free one: see address(). A port that another socket listens on is EADDRINUSE, also
+    // with Spread::reuse_port. Of a unix path, a socket that nobody listens on any more is replaced; the path is
+    // removed when the Listener ends. Yields Result<Listener>; never suspends.
+    static BindOp bind(std::string_view address, ListenOptions options = {}) noexcept;
+    static BindOp bind(const Address& address, ListenOptions options = {}) noexcept;
+
+    // Where it listens, with the port that was given for 0.
+    const Address& address() const noexcept;
+
+    // Accepts a connection; its home is this worker. One accept at a time (a second traps). A connection that arrives while
+    // the wait is cancelled or times out is not lost: the next accept takes it.
+    AcceptOp accept() noexcept { return AcceptOp(state()); }
+
+    // Runs fn(Link, args...), a Task<>, for each connection, on the worker that `spread` chooses, until the runtime stops
+    // or the calling task is cancelled; then waits for the handlers. args are copied for each. When a handler ends, its
+    // Link is closed gracefully in the background: queued bytes are sent, then FIN; what the peer still sends is read and
+    // discarded until its FIN, for at most 5 s. An exception from a handler cancels the others and is rethrown here.
+    // fn must be trivially destructible (a function, a lambda without captures): pass state in args.
+    template <class Fn, class... Args>
+    Task<> serve(Fn fn, Args... args) {
+        static_assert(std::is_trivially_destructible_v<Fn>,
+                      "serve takes a function or a lambda without owning captures; pass state as further arguments");
+        static_assert(std::is_invocable_r_v<Task<>, Fn, Link, Args...>,
+                      "serve takes a callable that returns Task<> for (Link, args...)");
+        Scope scope;
+        scope.spawn(accept_loop<Fn, Args...>, this, &scope, fn, args...);
+        if (spread() == Spread::reuse_port)
+            for (unsigned worker = 0; worker < Runtime::current().workers(); ++worker)
+                if (worker != Runtime::current_worker())
+                    scope.spawn_on(worker, serve_shard<Fn, Args...>, address(), options(), &scope, fn, args...);
+        co_await scope.join();
+    }
+
+    explicit operator bool() const noexcept { return state_ != nullptr; }
+
+private:
+    friend class BindOp;
+    explicit Listener(detail::ListenerState* state) noexcept : state_(state) {}
+    detail::ListenerState* state() const noexcept;  // traps when empty
+    void drop() noexcept;
+    Spread spread() const noexcept;
+    ListenOptions options() const noexcept;
+    unsigned pick_worker(detail::Socket& socket) noexcept;
+    static Link adopt_served(detail::Socket& socket);
+    static Result<Listener> join_port(const Address& address, const ListenOptions& options) noexcept;
+
+    // Awaits a connection as a bare descriptor, which may then go to any worker.
+    class [[nodiscard]] AcceptSocket : public AcceptOp {
+    public:
+        using AcceptOp::AcceptOp;
+        Result<detail::Socket> await_resume() noexcept;
+    };
+
+    template <class Fn, class... Args>
+    static Task<> serve_one(detail::Socket&& socket, Fn&& fn, Args&&... args) {
+        return std::invoke(fn, adopt_served(socket), std::move(args)...);
+    }
+
+    template <class Fn, class... Args>
+    static Task<> accept_loop(Listener* listener, Scope* scope, Fn fn, Args... args) {
+        for (;;) {
+            auto socket = co_await AcceptSocket(listener->state());
+            if (!socket) break;  // stopping, or cancelled
+            const unsigned worker = listener->pick_worker(*socket);
+            scope->spawn_on(worker, serve_one<Fn, Args...>, std::move(*socket), fn, args...);
+        }
+    }
+
+    template <class Fn, class... Args>
+    static Task<> serve_shard(Address address, ListenOptions options, Scope* scope, Fn fn, Args... args) {
+        auto listener = join_port(address, options);
+        co_await accept_loop<Fn, Args...>(&listener.value(), scope, fn, args...);
+    }
+
+    detail::ListenerState* state_ = nullptr;
+};
+
+class [[nodiscard]] BindOp {
+public:
+    BindOp(Result<Address> address, ListenOptions options) noexcept;
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    Result<Listener> await_resume() noexcept;
+
+private:
+    Result<Address> address_;
+    ListenOptions options_;
+};
+
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSL-1.0
+// relay: copies between two Links, both directions at once, until both have ended.
+//
+// - When one Link's peer ends its direction, what it sent is passed on and then the end itself (half close).
+// - An error in either direction resets both Links; the first error is in the outcome.
+// - Memory: what is being passed on, one Chunk in each direction, and the Links' read-ahead. A slow side closes the other's
+//   TCP window.
+// - Completes when both directions have ended. While the runtime drains it goes on; a cancel ends it.
+// - Both Links live on this worker, and nobody else receives from them.
+#pragma once
+
+#include <chainring/config.hpp>
+#include <chainring/link.hpp>
+#include <chainring/task.hpp>
+
+#include <cstdint>
+#include <system_error>
+
+CHAINRING_BEGIN_NAMESPACE
+
+struct RelayOutcome {
+    RelayOutcome() noexcept = default;
+    std::uint64_t forward = 0;   // bytes from the first Link to the second
+    std::uint64_t backward = 0;  // bytes from the second to the first
+    std::error_code error;       // none when both directions ended in order
+};
+
+Task<RelayOutcome> relay(Link& first, Link& second);
+
+CHAINRING_END_NAMESPACE

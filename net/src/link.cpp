@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <chainring/link.hpp>
+
+#include <chainring/trap.hpp>
+
+#include "net/src/link_state.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+CHAINRING_BEGIN_NAMESPACE
+
+namespace {
+
+template <class GetName>
+Result<Address> name_of(int fd, GetName get_name) noexcept {
+    if (fd < 0) return Errc::closed;
+    sockaddr_storage storage{};
+    socklen_t size = sizeof storage;
+    if (get_name(fd, reinterpret_cast<sockaddr*>(&storage), &size) < 0)
+        return std::error_code(errno, std::system_category());
+    return Address::from_sockaddr(&storage, size);
+}
+
+}  // namespace
+
+// ---- Link
+
+detail::LinkState* Link::state() const noexcept {
+    CHAINRING_REQUIRE(state_, "an empty Link was used");
+    return state_;
+}
+
+void Link::drop() noexcept {
+    if (detail::LinkState* state = std::exchange(state_, nullptr)) state->drop_link_handle();
+}
+
+void Link::abort() noexcept { state()->request_abort(); }
+
+Outbox Link::outbox(std::size_t limit) noexcept {
+    state()->set_post_limit(limit);
+    return Outbox(*state());
+}
+
+Result<Address> Link::peer() const noexcept { return name_of(state()->fd(), ::getpeername); }
+Result<Address> Link::local() const noexcept { return name_of(state()->fd(), ::getsockname); }
+unsigned Link::home() const noexcept { return state()->home().index(); }
+
+// ---- Outbox
+
+Outbox::Outbox(detail::LinkState& link) noexcept : link_(&link) { link.add_handle(); }
+
+Outbox::Outbox(const Outbox& other) noexcept : link_(other.link_) {
+    if (link_) link_->add_handle();
+}
+
+Outbox::~Outbox() {
+    if (link_) link_->drop_handle();
+}
+
+Posted Outbox::post(Payload payload) const { return link_ ? link_->post(std::move(payload)) : Posted::closed; }
+
+std::size_t Outbox::queued() const noexcept { return link_ ? link_->posted() : 0; }
+
+// ---- CloseOp
+
+CloseOp::CloseOp(detail::LinkState* link) noexcept : link_(link) {
+    what = "close";
+    cancel = [](detail::Waiter& waiter, detail::Wake) noexcept {
+        static_cast<CloseOp&>(waiter).link_->abort();  // its end completes this
+    };
+}
+
+bool CloseOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    link_->require_home();
+    if (link_->closed()) return false;
+    begin(node, handle, limit_);
+    link_->begin_close(this);
+    if (node.context->cancelled) link_->abort();
+    return true;
+}
+
+// ---- ConnectOp
+
+struct ConnectOp::Attempt : detail::ConnectOperation {
+    explicit Attempt(ConnectOp& waiting) noexcept : ConnectOperation(&socket), op(&waiting) {}
+    detail::Endpoint socket;
+    ConnectOp* op;
+    detail::Wake ending = detail::Wake::none;
+};
+
+ConnectOp::ConnectOp(Result<Address> to) noexcept {
+    if (to)
+        to_ = *to;
+    else
+        error_ = to.error();
+}
+
+ConnectOp::~ConnectOp() = default;
+
+bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    if (error_) return false;
+    detail::Worker& worker = *node.context->worker;
+    if (node.context->cancelled) {
+        error_ = Errc::cancelled;
+        return false;
+    }
+    const Result<int> fd = worker.backend().open_stream(to_.family());
+    if (!fd) {
+        error_ = fd.error();
+        return false;
+    }
+    if (!to_.is_unix()) {
+        const int on = 1;
+        ::setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    attempt_.reset(new (std::nothrow) Attempt(*this));
+    if (!attempt_) {
+        ::close(*fd);
+        error_ = std::make_error_code(std::errc::not_enough_memory);
+        return false;
+    }
+    Attempt& attempt = *attempt_;
+    attempt.socket.fd = *fd;
+    attempt.address = static_cast<const sockaddr*>(to_.data());
+    attempt.address_size = static_cast<socklen_t>(to_.size());
+    attempt.complete = [](detail::Operation& operation, const detail::Completion& completion) noexcept {
+        auto& ended = static_cast<Attempt&>(operation);
+        ConnectOp& op = *ended.op;
+        const detail::Wake why = ended.ending;
+        if (completion.result == 0)
+            op.error_ = {};  // success is delivered, also when it lost against a limit or a cancel
+        else if (why == detail::Wake::timed_out)
+            op.error_ = Errc::timed_out;
+        else if (why != detail::Wake::none)
+            op.error_ = Errc::cancelled;
+        else
+            op.error_ = {-completion.result, std::system_category()};
+        if (op.try_claim(detail::Wake::completed)) op.finish();
+    };
+    what = "connect";
+    cancel = end_early;
+    begin(node, handle, limit_);
+    worker.backend().submit(attempt);
+    return true;
+}
+
+void ConnectOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
+    auto& self = static_cast<ConnectOp&>(waiter);
+    self.attempt_->ending = why;
+    self.task->worker->backend().cancel(*self.attempt_);
+}
+
+Result<Link> ConnectOp::await_resume() noexcept {
+    if (!attempt_) return error_;
+    detail::Backend& backend = task->worker->backend();
+    if (error_) {
+        backend.close(attempt_->socket);
+        return error_;
+    }
+    // The descriptor goes over to the Link; the epoll backend registers it anew for its new endpoint.
+    const int fd = backend.release(attempt_->socket);
+    try {
+        return Link(detail::LinkState::adopt(*task->worker, fd));
+    } catch (...) {
+        return std::make_error_code(std::errc::not_enough_memory);
+    }
+}
+
+ConnectOp Link::connect(const Address& to) noexcept { return ConnectOp(Result<Address>(to)); }
+ConnectOp Link::connect(std::string_view to) noexcept { return ConnectOp(Address::parse(to)); }
+
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: BSL-1.0
+// Receiving on a Link: the multishot receive, the queue of unread segments, the waiting receive operation.
+#include "net/src/link_state.hpp"
+
+#include <chainring/trap.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+namespace {
+constexpr std::size_t spill_small = 2048;   // an unread segment up to this is copied, not kept lent
+constexpr std::size_t spill_block = 4096;   // heap segments that small ones are gathered in
+}  // namespace
+
+// ---- the operation in the kernel
+
+// While the runtime drains, only a receive that has begun, or that asked for it, may wait for more.
+bool LinkState::reading_allowed() const noexcept {
+    if (phase_ == Phase::lingering) return true;
+    if (phase_ != Phase::open || read_side_ != ReadSide::open) return false;
+    return !draining_ || (reader_ && (reader_->ignore_drain_ || unread_bytes_ > 0 || reader_->begun()));
+}
+
+// A receive waits, or room has come back: makes sure that data can arrive.
+void LinkState::want_data() noexcept {
+    if (recv_.armed || starved || !reading_allowed()) return;
+    if (phase_ == Phase::open && unread_bytes_ >= read_ahead && !reader_) return;
+    arm_recv();
+}
+
+void LinkState::arm_recv() noexcept { home().backend().submit(recv_); }
+
+void LinkState::pause_recv() noexcept {
+    home().unstarve(*this);
+    home().backend().cancel(recv_);  // what arrives until its terminal completion is queued
+}
+
+void LinkState::on_recv(const Completion& completion) noexcept {
+    if (completion.segment) {
+        if (phase_ == Phase::open)
+            queue_segment(completion.segment);
+        else
+            completion.segment->release();  // nobody will receive it
+    } else if (completion.result == 0) {
+        end_read_side(ReadSide::eof, 0);
+    } else if (completion.result == -ENOBUFS) {
+        home().starve(*this);
+    } else if (completion.result != -ECANCELED && completion.result < 0) {
+        end_read_side(ReadSide::failed, -completion.result);
+    }
+    if (recv_.armed) return;
+    if (phase_ == Phase::ending)
+        finish_end();
+    else if (reader_ || phase_ == Phase::lingering)
+        want_data();
+}
+
+void LinkState::end_read_side(ReadSide side, int error) noexcept {
+    if (read_side_ == ReadSide::open) {
+        read_side_ = side;
+        read_errno_ = error;
+    }
+    if (phase_ == Phase::lingering) {
+        end();
+        return;
+    }
+    if (reader_) wake_reader(Wake::closed);
+}
+
+// ---- the queue
+
+void LinkState::queue_segment(Segment* segment) noexcept {
+    if ((!reader_ || reader_->accumulates_) && segment->size <= spill_small) {
+        spill({segment->data, segment->size});
+        segment->release();
+    } else {
+        unread_bytes_ += segment->size;
+        (unread_tail_ ? unread_tail_->next : unread_head_) = segment;
+        unread_tail_ = segment;
+    }
+    if (reader_) advance_reader();
+    if (home().buffers().scarce()) spill_all();
+    if (!reader_ && unread_bytes_ >= read_ahead) pause_recv();
+}
+
+// Copies bytes behind the queue: into the last segment where it is a heap block with room, else into a new one.
+void LinkState::spill(std::span<const std::byte> bytes) noexcept {
+    home().count_spill();
+    unread_bytes_ += bytes.size();
+    if (unread_tail_) {
+        const std::size_t part = std::min(bytes.size(), unread_tail_->room());
+        std::memcpy(unread_tail_->data + unread_tail_->size, bytes.data(), part);
+        unread_tail_->size += static_cast<std::uint32_t>(part);
+        bytes = bytes.subspan(part);
+        if (bytes.empty()) return;
+    }
+    Segment* block = Segment::allocate(std::max(bytes.size(), spill_block - sizeof(Segment)));
+    std::memcpy(block->data, bytes.data(), bytes.size());
+    block->size = static_cast<std::uint32_t>(bytes.size());
+    (unread_tail_ ? unread_tail_->next : unread_head_) = block;
+    unread_tail_ = block;
+}
+
+// Gives every lent buffer in the queue back, keeping the bytes.
+void LinkState::spill_all() noexcept {
+    Segment* segment = std::exchange(unread_head_, nullptr);
+    unread_tail_ = nullptr;
+    unread_bytes_ = 0;
+    while (segment) {
+        Segment* next = std::exchange(segment->next, nullptr);
+        if (segment->pool) {
+            spill({segment->data, segment->size});
+            segment->release();
+        } else {
+            unread_bytes_ += segment->size;
+            (unread_tail_ ? unread_tail_->next : unread_head_) = segment;
+            unread_tail_ = segment;
+        }
+        segment = next;
+    }
+}
+
+void LinkState::drop_unread() noexcept {
+    while (unread_head_) std::exchange(unread_head_, unread_head_->next)->release();
+    unread_tail_ = nullptr;
+    unread_bytes_ = 0;
+}
+
+Chunk LinkState::take_all_unread() noexcept {
+    if (home().buffers().scarce()) spill_all();  // a Chunk may be kept for long
+    const std::size_t size = std::exchange(unread_bytes_, 0);
+    unread_tail_ = nullptr;
+    return Chunk(std::exchange(unread_head_, nullptr), size);
+}
+
+std::size_t LinkState::take_unread(std::span<std::byte> into) noexcept {
+    std::size_t taken = 0;
+    while (taken < into.size() && unread_head_) {
+        Segment& segment = *unread_head_;
+        const std::size_t part = std::min<std::size_t>(segment.size, into.size() - taken);
+        std::memcpy(into.data() + taken, segment.data, part);
+        taken += part;
+        segment.drop_front(part);
+        if (segment.size > 0) break;
+        unread_head_ = segment.next;
+        if (!unread_head_) unread_tail_ = nullptr;
+        segment.release();
+    }
+    unread_bytes_ -= taken;
+    return taken;
+}
+
+void LinkState::put_back(std::span<const std::byte> bytes) {
+    if (bytes.empty()) return;
+    Segment* segment = Segment::copy_of(bytes);
+    segment->next = unread_head_;
+    unread_head_ = segment;
+    if (!unread_tail_) unread_tail_ = segment;
+    unread_bytes_ += bytes.size();
+}
+
+// ---- the waiting receive
+
+bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    require_home();
+    CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
+    op.satisfied_ = op.step_(op);
+    if (op.satisfied_) return false;
+    const auto refuse = [&op](Wake why) noexcept {
+        op.claim.store(why, std::memory_order_relaxed);
+        return false;
+    };
+    if (phase_ != Phase::open || read_side_ != ReadSide::open) return refuse(Wake::closed);
+    if (node.context->cancelled) return refuse(Wake::cancelled);
+    reader_ = &op;
+    if (draining_ && !reading_allowed()) {
+        reader_ = nullptr;
+        return refuse(Wake::shutting_down);
+    }
+    suspend(op, node, handle);
+    if (op.limit_.given())
+        arm_read_timer(op.limit_);
+    else
+        read_deadline_ = Instant::max();
+    want_data();
+    return true;
+}
+
+// Data has been queued.
+void LinkState::advance_reader() noexcept {
+    ReadOp& op = *reader_;
+    op.satisfied_ = op.step_(op);
+    if (op.satisfied_) wake_reader(Wake::completed);
+}
+
+void LinkState::wake_reader(Wake why) noexcept {
+    if (!reader_ || !reader_->try_claim(why)) return;
+    ReadOp& op = *std::exchange(reader_, nullptr);
+    resume(op);
+}
+
+void LinkState::end_read(ReadOp& op, Wake why) noexcept {
+    if (reader_ == &op) wake_reader(why);
+}
+
+std::error_code LinkState::read_error(Wake why) const noexcept {
+    switch (why) {
+        case Wake::timed_out: return make_error_code(Errc::timed_out);
+        case Wake::cancelled: return make_error_code(Errc::cancelled);
+        case Wake::shutting_down: return make_error_code(Errc::shutting_down);
+        default: break;
+    }
+    if (read_side_ == ReadSide::eof) return make_error_code(Errc::eof);
+    if (read_side_ == ReadSide::failed) return {read_errno_, std::system_category()};
+    return make_error_code(Errc::closed);
+}
+
+}  // namespace detail
+
+// ---- the operations
+
+namespace detail {
+
+ReadOp::ReadOp(LinkState* link, Step step) noexcept : link_(link), step_(step) {
+    what = "recv";
+    cancel = [](Waiter& waiter, Wake why) noexcept {
+        auto& self = static_cast<ReadOp&>(waiter);
+        self.link_->end_read(self, why);
+    };
+}
+
+bool ReadOp::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    return link_->start_read(*this, node, handle);
+}
+
+std::error_code ReadOp::error() const noexcept { return link_->read_error(outcome()); }
+
+}  // namespace detail
+
+RecvOp::RecvOp(detail::LinkState* link) noexcept
+    : ReadOp(link, [](detail::ReadOp& op) noexcept { return static_cast<RecvOp&>(op).link_->unread() > 0; }) {}
+
+Result<Chunk> RecvOp::await_resume() noexcept {
+    if (link_->unread() == 0) return error();
+    return link_->take_all_unread();
+}
+
+RecvIntoOp::RecvIntoOp(detail::LinkState* link, std::span<std::byte> into) noexcept
+    : ReadOp(link, step), into_(into) {
+    CHAINRING_REQUIRE(!into.empty(), "recv needs room for at least one byte");
+}
+
+bool RecvIntoOp::step(detail::ReadOp& op) noexcept {
+    auto& self = static_cast<RecvIntoOp&>(op);
+    self.taken_ = self.link_->take_unread(self.into_);
+    return self.taken_ > 0;
+}
+
+Result<std::size_t> RecvIntoOp::await_resume() noexcept {
+    if (taken_ == 0) return error();
+    return taken_;
+}
+
+RecvExactOp::RecvExactOp(detail::LinkState* link, std::span<std::byte> into) noexcept
+    : ReadOp(link, step), into_(into) {
+    what = "recv_exact";
+}
+
+bool RecvExactOp::step(detail::ReadOp& op) noexcept {
+    auto& self = static_cast<RecvExactOp&>(op);
+    self.taken_ += self.link_->take_unread(self.into_.subspan(self.taken_));
+    return self.taken_ == self.into_.size();
+}
+
+Result<void> RecvExactOp::await_resume() {
+    if (satisfied_) return {};
+    const std::error_code why = error();
+    link_->put_back(into_.first(taken_));
+    return why;
+}
+
+RecvUntilOp::RecvUntilOp(detail::LinkState* link, std::string_view delimiter, std::size_t max) noexcept
+    : ReadOp(link, step), delimiter_(delimiter), max_(std::min<std::size_t>(max, 16U << 20)) {
+    what = "recv_until";
+    accumulates_ = true;
+    CHAINRING_REQUIRE(!delimiter.empty() && delimiter.size() <= 64, "recv_until takes a delimiter of 1 to 64 bytes");
+}
+
+// Looks for the delimiter in what is unread, from where the last look ended. Segments are walked with a window that
+// carries the last delimiter.size() - 1 bytes over their edges.
+bool RecvUntilOp::step(detail::ReadOp& op) noexcept {
+    auto& self = static_cast<RecvUntilOp&>(op);
+    const std::string_view delimiter = self.delimiter_;
+    std::size_t start = 0;  // position of the segment's first byte in the queue
+    std::string_view::value_type carried[64];
+    std::size_t carry = 0;  // bytes of earlier segments in front of this one
+    for (const detail::Segment* at = self.link_->first_unread(); at; start += at->size, at = at->next) {
+        if (start + at->size <= self.searched_) {
+            carry = 0;
+            continue;
+        }
+        const std::size_t skip = self.searched_ > start ? self.searched_ - start : 0;
+        const std::string_view bytes = as_text({at->data, at->size}).substr(skip);
+        if (carry > 0) {
+            char joint[128];
+            std::memcpy(joint, carried, carry);
+            const std::size_t more = std::min(bytes.size(), delimiter.size() - 1);
+            std::memcpy(joint + carry, bytes.data(), more);
+            if (const auto found = std::string_view(joint, carry + more).find(delimiter);
+                found != std::string_view::npos) {
+                self.found_ = start + skip - carry + found;
+                self.too_long_ = self.found_ > self.max_;
+                return true;
+            }
+        }
+        if (const auto found = bytes.find(delimiter); found != std::string_view::npos) {
+            self.found_ = start + skip + found;
+            self.too_long_ = self.found_ > self.max_;
+            return true;
+        }
+        // Keep the tail that may begin the delimiter.
+        const std::size_t keep = delimiter.size() - 1;
+        if (bytes.size() >= keep) {
+            std::memcpy(carried, bytes.data() + bytes.size() - keep, keep);
+            carry = keep;
+        } else {
+            const std::size_t old = std::min(carry, keep - bytes.size());
+            std::memmove(carried, carried + carry - old, old);
+            std::memcpy(carried + old, bytes.data(), bytes.size());
+            carry = old + bytes.size();
+        }
+    }
+    self.searched_ = start - std::min(start, delimiter.size() - 1);
+    self.too_long_ = start >= self.max_ + delimiter.size();
+    return self.too_long_;
+}
+
+Result<std::string> RecvUntilOp::await_resume() {
+    if (too_long_) return Errc::too_long;
+    if (!satisfied_) return error();
+    std::string text(found_, '\0');
+    link_->take_unread(std::as_writable_bytes(std::span(text)));
+    std::byte rest[64];
+    link_->take_unread(std::span(rest).first(delimiter_.size()));
+    return text;
+}
+
+CHAINRING_END_NAMESPACE

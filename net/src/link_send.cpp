@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: BSL-1.0
+// Sending on a Link: the queue of units, the gathered send in flight, posts from Outboxes.
+#include "net/src/link_state.hpp"
+
+#include <chainring/trap.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+// The pieces of one sendmsg. At most IOV_MAX (1024) are allowed; more than these bring nothing.
+struct Gather {
+    msghdr message{};
+    std::array<iovec, 64> pieces{};
+    std::size_t count = 0;
+    std::size_t bytes = 0;
+    bool lent = false;
+
+    static constexpr std::size_t max_bytes = std::size_t{1} << 30;  // a completion counts in an int
+
+    bool full() const noexcept { return count == pieces.size() || bytes == max_bytes; }
+    void add(const void* data, std::size_t size) noexcept {
+        size = std::min(size, max_bytes - bytes);
+        pieces[count++] = {const_cast<void*>(data), size};
+        bytes += size;
+    }
+    static void* operator new(std::size_t size) { return allocate_frame(size); }
+    static void operator delete(void* memory, std::size_t size) noexcept { free_frame(memory, size); }
+};
+
+namespace {
+
+const Segment* segments_of(const SendUnit& unit) noexcept { return static_cast<const Segment*>(unit.source); }
+
+void add_unit(Gather& gather, const SendUnit& unit) noexcept {
+    switch (unit.kind) {
+        case SendUnit::Kind::bytes: gather.add(unit.source, unit.left); break;
+        case SendUnit::Kind::slices: {
+            const auto* slice = static_cast<const IoSlice*>(unit.source);
+            std::size_t offset = unit.slice_offset;
+            for (std::size_t left = unit.left; left > 0 && !gather.full(); ++slice, offset = 0) {
+                const auto piece = slice->bytes.subspan(offset);
+                if (!piece.empty()) gather.add(piece.data(), piece.size());
+                left -= piece.size();
+            }
+            break;
+        }
+        case SendUnit::Kind::segments:
+            for (const Segment* segment = segments_of(unit); segment && !gather.full(); segment = segment->next) {
+                gather.add(segment->data, segment->size);
+                gather.lent |= segment->pool != nullptr;
+            }
+            break;
+        case SendUnit::Kind::end_of_stream: break;
+    }
+}
+
+// Moves the unit past `bytes` that the kernel has taken.
+void advance(SendUnit& unit, std::size_t bytes) noexcept {
+    unit.left -= bytes;
+    unit.sent += bytes;
+    switch (unit.kind) {
+        case SendUnit::Kind::bytes: unit.source = static_cast<const std::byte*>(unit.source) + bytes; break;
+        case SendUnit::Kind::slices: {
+            const auto* slice = static_cast<const IoSlice*>(unit.source);
+            unit.slice_offset += bytes;
+            while (unit.left > 0 && unit.slice_offset >= slice->bytes.size()) {
+                unit.slice_offset -= slice->bytes.size();
+                ++slice;
+            }
+            unit.source = slice;
+            break;
+        }
+        case SendUnit::Kind::segments: {
+            auto* segment = const_cast<Segment*>(segments_of(unit));
+            while (bytes > 0) {
+                const std::size_t part = std::min<std::size_t>(bytes, segment->size);
+                segment->drop_front(part);
+                bytes -= part;
+                if (segment->size == 0) std::exchange(segment, segment->next)->release();
+            }
+            unit.source = segment;
+            break;
+        }
+        case SendUnit::Kind::end_of_stream: break;
+    }
+}
+
+// Replaces the lent buffers that the unit still holds by copies.
+void copy_out(SendUnit& unit) noexcept {
+    if (unit.kind != SendUnit::Kind::segments) return;
+    auto* segment = const_cast<Segment*>(segments_of(unit));
+    Segment* head = nullptr;
+    Segment** tail = &head;
+    while (segment) {
+        Segment* next = segment->next;
+        if (segment->pool) {
+            Segment* copy = Segment::copy_of({segment->data, segment->size});
+            segment->release();
+            segment = copy;
+        }
+        *tail = segment;
+        tail = &segment->next;
+        segment = next;
+    }
+    *tail = nullptr;
+    unit.source = head;
+}
+
+std::error_code error_of(Wake why) noexcept {
+    switch (why) {
+        case Wake::timed_out: return make_error_code(Errc::timed_out);
+        case Wake::cancelled: return make_error_code(Errc::cancelled);
+        case Wake::shutting_down: return make_error_code(Errc::shutting_down);
+        default: return make_error_code(Errc::closed);
+    }
+}
+
+// What an Outbox posts: a unit with the payload that it sends.
+struct PostUnit : SendUnit {
+    PostUnit(LinkState& to, Payload&& what) : link(&to), payload(std::move(what)) {
+        source = payload.bytes().data();
+        left = payload.size();
+    }
+    LinkState* link;
+    Payload payload;
+};
+
+}  // namespace
+
+// ---- the queue
+
+void LinkState::enqueue(SendUnit& unit) noexcept {
+    if (out_.armed && !out_.nowait) copy_out(unit);  // it would wait behind a send that waits for the network
+    unit.next = nullptr;
+    (out_tail_ ? out_tail_->next : out_head_) = &unit;
+    out_tail_ = &unit;
+    if (!out_.armed) home().flush_later(*this);
+}
+
+void LinkState::finish_front(std::error_code error) noexcept {
+    SendUnit& unit = *out_head_;
+    out_head_ = unit.next;
+    if (!out_head_) out_tail_ = nullptr;
+    if (gathered_ > 0) --gathered_;
+    unit.done(unit, error);
+}
+
+bool LinkState::unlink_unsent(SendUnit& unit) noexcept {
+    if (unit.sent > 0) return false;
+    std::uint32_t index = 0;
+    SendUnit* previous = nullptr;
+    for (SendUnit* at = out_head_; at != &unit; at = at->next, ++index) {
+        if (!at) return false;
+        previous = at;
+    }
+    if (out_.armed && index < gathered_) return false;
+    (previous ? previous->next : out_head_) = unit.next;
+    if (out_tail_ == &unit) out_tail_ = previous;
+    return true;
+}
+
+// Ends a unit early. Nothing of it is on the wire and the kernel does not have it: it is taken out. Otherwise the
+// send in flight is cancelled, and its terminal completion tells how much went.
+void LinkState::interrupt(SendUnit& unit, Wake why) noexcept {
+    if (unlink_unsent(unit)) {
+        unit.done(unit, error_of(why));
+        if (!out_head_) home().flush_later(*this);
+        return;
+    }
+    unit.ending = why;
+    if (out_.armed)
+        home().backend().cancel(out_);
+    else
+        settle_interrupted();
+}
+
+void LinkState::settle_interrupted() noexcept {
+    for (SendUnit* at = out_head_; at;) {
+        SendUnit& unit = *at;
+        at = at->next;
+        if (unit.ending == Wake::none) continue;
+        const Wake why = unit.ending;
+        if (unlink_unsent(unit)) {
+            unit.done(unit, error_of(why));
+            continue;
+        }
+        // A part of it has gone, and the rest never will: the stream cannot go on. Only the first unit can be partial.
+        finish_front(error_of(why));
+        fail_writes(make_error_code(Errc::write_broken));
+        return;
+    }
+}
+
+// Ends every unit that the kernel does not have, and all that come later, with `error`.
+void LinkState::fail_writes(std::error_code error) noexcept {
+    if (!write_error_) write_error_ = error;
+    accepts_posts_.store(false, std::memory_order_relaxed);
+    SendUnit** at = &out_head_;
+    out_tail_ = nullptr;
+    for (std::uint32_t keep = out_.armed ? gathered_ : 0; keep > 0 && *at; --keep) {
+        out_tail_ = *at;
+        at = &(*at)->next;
+    }
+    SendUnit* failed = std::exchange(*at, nullptr);
+    while (failed) {
+        SendUnit& unit = *failed;
+        failed = failed->next;  // done() may free the unit
+        unit.done(unit, write_error_);
+    }
+}
+
+// ---- the send in flight
+
+void LinkState::flush_out() noexcept {
+    if (out_.armed || phase_ >= Phase::ending) return;
+    while (out_head_) {
+        SendUnit& unit = *out_head_;
+        if (unit.kind == SendUnit::Kind::end_of_stream) {
+            const int error = std::exchange(fin_sent_, true) ? 0 : home().backend().shutdown_write(endpoint_.fd);
+            finish_front(error ? std::error_code(error, std::system_category()) : std::error_code());
+        } else if (fin_sent_) {
+            finish_front(std::make_error_code(std::errc::broken_pipe));
+        } else if (unit.left == 0) {
+            finish_front({});
+        } else if (gather()) {
+            home().backend().submit(out_);
+            return;
+        } else {
+            fail_writes(std::make_error_code(std::errc::not_enough_memory));
+        }
+    }
+    flushed();
+}
+
+// Prepares one send of as many queued units as fit. False: no memory for the list of pieces.
+bool LinkState::gather() noexcept {
+    gathered_ = 0;
+    out_.message = nullptr;
+    const SendUnit& first = *out_head_;
+    const bool single_piece = first.kind == SendUnit::Kind::bytes ||
+                              (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
+    if (single_piece && !first.next) {
+        const Segment* segment = first.kind == SendUnit::Kind::segments ? segments_of(first) : nullptr;
+        out_.data = segment ? segment->data : first.source;
+        out_.size = std::min(first.left, Gather::max_bytes);
+        out_.nowait = segment && segment->pool;
+        gathered_ = 1;
+        return true;
+    }
+    Gather* pieces = nullptr;
+    try {
+        pieces = new Gather;
+    } catch (...) {
+        return false;
+    }
+    for (const SendUnit* unit = out_head_; unit && !pieces->full(); unit = unit->next) {
+        if (unit->kind == SendUnit::Kind::end_of_stream) break;
+        add_unit(*pieces, *unit);
+        ++gathered_;
+    }
+    pieces->message.msg_iov = pieces->pieces.data();
+    pieces->message.msg_iovlen = pieces->count;
+    gather_ = pieces;
+    out_.message = &pieces->message;
+    out_.size = pieces->bytes;
+    out_.nowait = pieces->lent;
+    return true;
+}
+
+void LinkState::on_sent(const Completion& completion) noexcept {
+    delete std::exchange(gather_, nullptr);
+    const int result = completion.result;
+    if (result > 0) consume(static_cast<std::size_t>(result));
+    gathered_ = 0;
+    if (result <= 0 && result != -EAGAIN && result != -ECANCELED) {
+        fail_writes({result < 0 ? -result : EIO, std::system_category()});
+    } else if (phase_ >= Phase::ending) {
+        fail_writes(make_error_code(Errc::closed));
+    } else {
+        if (out_.nowait && static_cast<std::size_t>(std::max(result, 0)) < out_.size) copy_out_lent();
+        settle_interrupted();
+    }
+    if (phase_ == Phase::ending)
+        finish_end();
+    else if (out_head_)
+        home().flush_later(*this);
+    else
+        flushed();
+}
+
+void LinkState::consume(std::size_t bytes) noexcept {
+    while (bytes > 0) {
+        SendUnit& unit = *out_head_;
+        const std::size_t part = std::min(bytes, unit.left);
+        advance(unit, part);
+        bytes -= part;
+        if (unit.left == 0) finish_front({});
+    }
+}
+
+void LinkState::copy_out_lent() noexcept {
+    for (SendUnit* unit = out_head_; unit; unit = unit->next) copy_out(*unit);
+}
+
+// ---- posts
+
+Posted LinkState::post(Payload payload) {
+    if (!accepts_posts_.load(std::memory_order_relaxed)) return Posted::closed;
+    const std::size_t size = payload.size();
+    const std::size_t before = posted_bytes_.fetch_add(size, std::memory_order_relaxed);
+    if (before + size > post_limit_.load(std::memory_order_relaxed)) {
+        posted_bytes_.fetch_sub(size, std::memory_order_relaxed);
+        accepts_posts_.store(false, std::memory_order_relaxed);
+        request_abort();
+        return Posted::overflow;
+    }
+    PostUnit* unit = nullptr;
+    try {
+        unit = new PostUnit(*this, std::move(payload));
+    } catch (...) {
+        posted_bytes_.fetch_sub(size, std::memory_order_relaxed);
+        throw;
+    }
+    unit->done = [](SendUnit& ended, std::error_code) noexcept {
+        auto* self = static_cast<PostUnit*>(&ended);
+        self->link->posted_bytes_.fetch_sub(self->payload.size(), std::memory_order_relaxed);
+        delete self;
+    };
+    SendUnit* head = posts_.load(std::memory_order_relaxed);
+    do {
+        unit->next = head;
+        // release: home sees the unit's fields when it takes the list.
+    } while (!posts_.compare_exchange_weak(head, unit, std::memory_order_release, std::memory_order_relaxed));
+    signal(remote_posts);
+    return Posted::queued;
+}
+
+// Moves what was posted behind the queue, in the order of the posts.
+void LinkState::take_posts() noexcept {
+    SendUnit* newest = posts_.exchange(nullptr, std::memory_order_acquire);  // pairs with post
+    SendUnit* oldest = nullptr;
+    while (newest) oldest = std::exchange(newest, std::exchange(newest->next, oldest));
+    while (oldest) {
+        SendUnit& unit = *oldest;
+        oldest = oldest->next;
+        if (write_error_ || phase_ >= Phase::ending)
+            unit.done(unit, make_error_code(Errc::closed));
+        else
+            enqueue(unit);
+    }
+}
+
+}  // namespace detail
+
+// ---- SendOp
+
+SendOp::SendOp(detail::LinkState* link, std::span<const std::byte> bytes) noexcept : link_(link) {
+    source = bytes.data();
+    left = bytes.size();
+    kind = Kind::bytes;
+}
+
+SendOp::SendOp(detail::LinkState* link, std::span<const IoSlice> slices) noexcept : link_(link) {
+    source = slices.data();
+    for (const IoSlice& slice : slices) left += slice.bytes.size();
+    kind = Kind::slices;
+}
+
+SendOp::SendOp(detail::LinkState* link, Chunk&& chunk) noexcept : link_(link) {
+    left = std::exchange(chunk.size_, 0);
+    source = std::exchange(chunk.first_, nullptr);
+    kind = Kind::segments;
+}
+
+SendOp::SendOp(detail::LinkState* link, EndOfStream) noexcept : link_(link) { kind = Kind::end_of_stream; }
+
+SendOp::~SendOp() {
+    if (kind != Kind::segments) return;
+    auto* segment = static_cast<detail::Segment*>(const_cast<void*>(source));
+    while (segment) std::exchange(segment, segment->next)->release();
+}
+
+bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    link_->require_home();
+    if (link_->write_error() || !link_->is_open()) {
+        error_ = link_->write_error() ? link_->write_error() : make_error_code(Errc::closed);
+        return false;
+    }
+    if (node.context->cancelled) {
+        error_ = Errc::cancelled;
+        return false;
+    }
+    what = kind == Kind::end_of_stream ? "shutdown_write" : "send";
+    done = on_done;
+    cancel = end_early;
+    begin(node, handle, limit_);
+    link_->enqueue(*this);
+    return true;
+}
+
+Result<std::size_t> SendOp::await_resume() noexcept {
+    if (error_) return error_;
+    return SendUnit::sent;
+}
+
+void SendOp::on_done(detail::SendUnit& unit, std::error_code error) noexcept {
+    auto& self = static_cast<SendOp&>(unit);
+    self.error_ = error;
+    if (self.try_claim(detail::Wake::completed)) self.finish();
+}
+
+void SendOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
+    auto& self = static_cast<SendOp&>(waiter);
+    self.link_->interrupt(self, why);
+}
+
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: BSL-1.0
+// The life of a Link's slot: handles, closing, the timer. See link_state.hpp for the states.
+#include "net/src/link_state.hpp"
+
+#include <chainring/trap.hpp>
+
+#include <unistd.h>
+
+#include <utility>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+LinkState::LinkState(Worker& home_worker, int fd) noexcept
+    : Resource(home_worker), recv_(&endpoint_, this), out_(&endpoint_, this) {
+    endpoint_.fd = fd;
+    flush = [](FlushNode& node) noexcept { static_cast<LinkState&>(node).flush_node(); };
+    feed = [](StarvedNode& node) noexcept { static_cast<LinkState&>(node).want_data(); };
+    fire = [](TimerNode& node) noexcept { static_cast<LinkState&>(node).on_timer(); };
+    recv_.complete = [](Operation& operation, const Completion& completion) noexcept {
+        static_cast<RecvOperation&>(operation).link->on_recv(completion);
+    };
+    out_.complete = [](Operation& operation, const Completion& completion) noexcept {
+        static_cast<OutOperation&>(operation).link->on_sent(completion);
+    };
+    remote_node_.link = this;
+    remote_node_.run = [](InboxNode& node) noexcept {
+        LinkState& self = *static_cast<RemoteNode&>(node).link;
+        // acq_rel: takes over what the signallers wrote, and lets the next one post the node again.
+        self.on_remote(self.remote_.exchange(0, std::memory_order_acq_rel));
+    };
+    draining_ = home_worker.draining();
+    home_worker.link_made();
+}
+
+LinkState::~LinkState() {
+    if (!orphaned()) home().link_gone();
+}
+
+LinkState* LinkState::adopt(Worker& home, int fd) {
+    try {
+        return new LinkState(home, fd);
+    } catch (...) {
+        ::close(fd);
+        throw;
+    }
+}
+
+void LinkState::require_home() const noexcept {
+    CHAINRING_REQUIRE(Worker::current() == &home(),
+                      "a Link is used on its home worker; to send from elsewhere, take an Outbox");
+}
+
+// ---- handles
+
+void LinkState::drop_handle() noexcept {
+    // acq_rel: whoever sees the last handle go sees what was done through the others.
+    if (handles_.fetch_sub(1, std::memory_order_acq_rel) == 1) signal(remote_released);
+}
+
+void LinkState::drop_link_handle() noexcept {
+    const bool last = handles_.load(std::memory_order_acquire) == 1;
+    if (last) {
+        handles_.store(0, std::memory_order_relaxed);  // nobody else is left to look
+        signal(remote_link_dropped | remote_released);
+        return;
+    }
+    signal(remote_link_dropped);
+    drop_handle();
+}
+
+void LinkState::request_abort() noexcept { signal(remote_abort); }
+
+void LinkState::signal(std::uint8_t bits) noexcept {
+    if (orphaned()) {
+        take_posts();
+        if (bits & remote_released) delete this;
+        return;
+    }
+    if (Worker::current() == &home()) {
+        on_remote(bits);
+        return;
+    }
+    // acq_rel: publishes what goes with the bits. Only the first of several posts the node.
+    if (remote_.fetch_or(bits, std::memory_order_acq_rel) == 0) home().post(remote_node_);
+}
+
+void LinkState::on_remote(std::uint8_t bits) noexcept {
+    if (bits & remote_posts) take_posts();
+    if (bits & remote_abort) abort();
+    if (bits & remote_link_dropped) link_dropped();
+    if (bits & remote_released) released_ = true;
+    if (may_free()) home().flush_later(*this);
+}
+
+void LinkState::link_dropped() noexcept {
+    if (phase_ != Phase::open) return;
+    if (!served_) {
+        abort();
+        return;
+    }
+    phase_ = Phase::flushing;
+    take_posts();
+    accepts_posts_.store(false, std::memory_order_relaxed);
+    drop_unread();
+    flushed();
+}
+
+// ---- closing
+
+// Nothing may be left to send: then the next state is reached.
+void LinkState::flushed() noexcept {
+    if (phase_ != Phase::flushing || out_head_ || out_.armed) return;
+    const bool linger = served_ && !closer_ && !write_error_ && read_side_ == ReadSide::open;
+    if (!linger) {
+        end();
+        return;
+    }
+    phase_ = Phase::lingering;
+    if (!std::exchange(fin_sent_, true)) home().backend().shutdown_write(endpoint_.fd);
+    home().timers().arm(*this, home().now() + linger_time);
+    want_data();
+}
+
+void LinkState::begin_close(CloseOp* closer) noexcept {
+    closer_ = closer;
+    if (phase_ != Phase::open) return;  // already on its way
+    phase_ = Phase::flushing;
+    take_posts();
+    accepts_posts_.store(false, std::memory_order_relaxed);
+    pause_recv();
+    wake_reader(Wake::closed);
+    flushed();
+}
+
+void LinkState::abort() noexcept {
+    if (phase_ >= Phase::ending) return;
+    home().backend().reset_on_close(endpoint_.fd);
+    end();
+}
+
+void LinkState::end() noexcept {
+    if (phase_ >= Phase::ending) return;
+    phase_ = Phase::ending;
+    accepts_posts_.store(false, std::memory_order_relaxed);
+    take_posts();
+    fail_writes(make_error_code(Errc::closed));
+    wake_reader(Wake::closed);
+    home().unstarve(*this);
+    Backend& backend = home().backend();
+    backend.cancel(recv_);
+    backend.cancel(out_);
+    finish_end();
+}
+
+// Called again at each terminal completion while ending.
+void LinkState::finish_end() noexcept {
+    if (phase_ != Phase::ending || recv_.armed || out_.armed) return;
+    phase_ = Phase::closed;
+    drop_unread();
+    home().timers().cancel(*this);
+    home().backend().close(endpoint_);
+    if (CloseOp* closer = std::exchange(closer_, nullptr))
+        if (closer->try_claim(Wake::completed)) closer->finish();
+    retire();
+    home().flush_later(*this);
+}
+
+bool LinkState::may_free() const noexcept {
+    return released_ && phase_ == Phase::closed && remote_.load(std::memory_order_acquire) == 0;
+}
+
+void LinkState::flush_node() noexcept {
+    flush_out();
+    if (may_free()) delete this;
+}
+
+void LinkState::on_stop(Stop stop) noexcept {
+    draining_ = true;
+    if (stop == Stop::cancel) {
+        // Tasks are cancelled by their scopes. A Link that only its own closing keeps alive ends now.
+        if (phase_ == Phase::flushing || phase_ == Phase::lingering) end();
+        return;
+    }
+    if (stop == Stop::finished) {
+        if (phase_ == Phase::open) abort();  // its handle was kept outside of every task
+        return;
+    }
+    if (!reading_allowed()) {
+        pause_recv();
+        if (reader_ && unread_bytes_ == 0) wake_reader(Wake::shutting_down);
+    }
+}
+
+// ---- the timer: one entry per Link, looked at when it falls due
+
+void LinkState::arm_read_timer(const Limit& limit) noexcept {
+    read_deadline_ = limit.from(home().now());
+    if (!armed() || when > read_deadline_) home().timers().arm(*this, read_deadline_);
+}
+
+void LinkState::on_timer() noexcept {
+    if (phase_ == Phase::lingering) {
+        end();
+        return;
+    }
+    if (!reader_ || read_deadline_ == Instant::max()) return;  // the next receive with a limit arms it again
+    if (read_deadline_ > home().now())
+        home().timers().arm(*this, read_deadline_);
+    else
+        wake_reader(Wake::timed_out);
+}
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

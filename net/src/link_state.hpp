@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSL-1.0
+// LinkState: a connection's slot, what the handles (Link, Outbox) point to. It lives on its home worker; every member is
+// touched by that worker only, except those marked "any thread".
+//
+//   open      -> flushing   close(), or the last handle of a served Link has gone: what is queued is still sent
+//   flushing  -> lingering  served only: FIN is sent, what the peer still sends is discarded until its FIN or the timer
+//   (any)     -> ending     abort, an error while closing, or nothing left to do: armed operations are being ended
+//   ending    -> closed     the last terminal completion has come: the descriptor is closed
+//   closed    -> freed      no handle is left; in the flush of that pass, never inside a completion
+//
+// One byte in: the kernel fills a buffer of the worker's pool; on_recv() queues its segment and runs the waiting receive's
+// step; the task resumes in the same pass. One byte out: send() queues a unit; flush(), once per pass, gathers units
+// into one send operation; on_sent() completes those that have gone.
+//
+// Lent bytes never wait for the network: a gather that holds any is sent without waiting (MSG_DONTWAIT), and what the
+// kernel refuses is copied out before it is tried again. Unread segments are copied out (spilled) when they are small or the
+// pool is scarce.
+//
+// Handles. `handles_` counts them (any thread). Whoever drops the last one, posts to an Outbox or aborts from another
+// thread sets a bit in `remote_` and, if no bit was set, posts `remote_node_` to home; home takes all bits at once. The
+// slot is freed by home, after it has seen `released`; when the runtime is gone, by the last handle itself.
+#pragma once
+
+#include <chainring/address.hpp>
+#include <chainring/link.hpp>
+
+#include "runtime/src/worker.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <system_error>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+struct Gather;
+
+class LinkState final : public Resource, FlushNode, StarvedNode, TimerNode {
+public:
+    static constexpr std::size_t read_ahead = 64 * 1024;  // unread bytes above which a Link stops reading
+    static constexpr Duration linger_time = std::chrono::seconds(5);
+
+    // Takes over a connected descriptor, in the backend's mode. On `home`. One handle is counted. The descriptor is closed
+    // if this throws (std::bad_alloc).
+    static LinkState* adopt(Worker& home, int fd);
+
+    static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
+    static void operator delete(void* memory, std::size_t bytes) noexcept { free_frame(memory, bytes); }
+
+    // ---- handles; any thread
+    void add_handle() noexcept { handles_.fetch_add(1, std::memory_order_relaxed); }
+    void drop_handle() noexcept;       // an Outbox's
+    void drop_link_handle() noexcept;  // the Link's own: also ends the connection
+    void request_abort() noexcept;
+    Posted post(Payload payload);  // throws std::bad_alloc
+    std::size_t posted() const noexcept { return posted_bytes_.load(std::memory_order_relaxed); }
+    void set_post_limit(std::size_t limit) noexcept { post_limit_.store(limit, std::memory_order_relaxed); }
+
+    // ---- home worker
+    void close_gracefully_when_dropped() noexcept { served_ = true; }
+    void require_home() const noexcept;
+    int fd() const noexcept { return endpoint_.fd; }
+    bool is_open() const noexcept { return phase_ == Phase::open; }
+
+    // Receiving. start_read: true when the task is to suspend.
+    bool start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    void end_read(ReadOp& op, Wake why) noexcept;
+    std::error_code read_error(Wake why) const noexcept;
+    std::size_t unread() const noexcept { return unread_bytes_; }
+    const Segment* first_unread() const noexcept { return unread_head_; }
+    Chunk take_all_unread() noexcept;
+    std::size_t take_unread(std::span<std::byte> into) noexcept;  // copies out, at most all
+    void put_back(std::span<const std::byte> bytes);              // in front of everything unread
+
+    // Sending.
+    void enqueue(SendUnit& unit) noexcept;
+    bool unlink_unsent(SendUnit& unit) noexcept;  // false: the kernel has it, or a part has gone
+    void interrupt(SendUnit& unit, Wake why) noexcept;
+    std::error_code write_error() const noexcept { return write_error_; }
+
+    // Ending.
+    void begin_close(CloseOp* closer) noexcept;
+    void abort() noexcept;
+    bool closed() const noexcept { return phase_ == Phase::closed; }
+
+    void on_stop(Stop stop) noexcept override;
+
+private:
+    enum class Phase : std::uint8_t { open, flushing, lingering, ending, closed };
+    enum class ReadSide : std::uint8_t { open, eof, failed };
+    enum RemoteBits : std::uint8_t { remote_posts = 1, remote_abort = 2, remote_link_dropped = 4, remote_released = 8 };
+
+    struct RemoteNode : InboxNode {
+        LinkState* link = nullptr;
+    };
+    struct RecvOperation : Operation {
+        RecvOperation(Endpoint* at, LinkState* owner) noexcept : Operation(OperationKind::recv, at), link(owner) {}
+        LinkState* link;
+    };
+    struct OutOperation : SendOperation {
+        OutOperation(Endpoint* at, LinkState* owner) noexcept : SendOperation(at), link(owner) {}
+        LinkState* link;
+    };
+
+    LinkState(Worker& home, int fd) noexcept;
+    ~LinkState() override;
+
+    // Receiving (link_recv.cpp)
+    void arm_recv() noexcept;
+    void want_data() noexcept;
+    bool reading_allowed() const noexcept;
+    void pause_recv() noexcept;
+    void on_recv(const Completion& completion) noexcept;
+    void queue_segment(Segment* segment) noexcept;
+    void spill(std::span<const std::byte> bytes) noexcept;
+    void spill_all() noexcept;
+    void drop_unread() noexcept;
+    void end_read_side(ReadSide side, int error) noexcept;
+    void advance_reader() noexcept;
+    void wake_reader(Wake why) noexcept;
+    void arm_read_timer(const Limit& limit) noexcept;
+    void on_timer() noexcept;
+
+    // Sending (link_send.cpp)
+    void flush_out() noexcept;
+    bool gather() noexcept;
+    void on_sent(const Completion& completion) noexcept;
+    void consume(std::size_t bytes) noexcept;
+    void finish_front(std::error_code error) noexcept;
+    void copy_out_lent() noexcept;
+    void fail_writes(std::error_code error) noexcept;
+    void settle_interrupted() noexcept;
+    void take_posts() noexcept;
+
+    // Life (link_state.cpp)
+    void signal(std::uint8_t bits) noexcept;
+    void on_remote(std::uint8_t bits) noexcept;
+    void link_dropped() noexcept;
+    void flushed() noexcept;
+    void end() noexcept;
+    void finish_end() noexcept;
+    void flush_node() noexcept;
+    bool may_free() const noexcept;
+
+    Endpoint endpoint_;
+    RecvOperation recv_;
+    OutOperation out_;
+
+    ReadOp* reader_ = nullptr;
+    Segment* unread_head_ = nullptr;
+    Segment* unread_tail_ = nullptr;
+    std::size_t unread_bytes_ = 0;
+    Instant read_deadline_ = Instant::max();  // of the waiting receive; the timer is looked at lazily
+
+    SendUnit* out_head_ = nullptr;
+    SendUnit* out_tail_ = nullptr;
+    Gather* gather_ = nullptr;       // iovecs of the send in flight; borrowed from the thread's spare list
+    std::uint32_t gathered_ = 0;     // units at the head of the queue that the send in flight covers
+    int read_errno_ = 0;
+    std::error_code write_error_;    // set: nothing more can be sent
+    CloseOp* closer_ = nullptr;
+
+    Phase phase_ = Phase::open;
+    ReadSide read_side_ = ReadSide::open;
+    bool served_ = false;
+    bool fin_sent_ = false;
+    bool released_ = false;  // home has seen the end of the last handle
+    bool draining_ = false;
+
+    RemoteNode remote_node_;
+    std::atomic<std::uint32_t> handles_{1};          // any thread
+    std::atomic<std::uint8_t> remote_{0};            // any thread: what home has to look at
+    std::atomic<bool> accepts_posts_{true};          // any thread
+    std::atomic<SendUnit*> posts_{nullptr};          // any thread pushes, home takes all; newest first
+    std::atomic<std::size_t> posted_bytes_{0};       // any thread
+    std::atomic<std::size_t> post_limit_{std::size_t{1} << 20};
+};
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "net/src/listener_state.hpp"
+
+#include <chainring/trap.hpp>
+
+#include "runtime/src/runtime_state.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+namespace {
+
+std::uint64_t inode_of(const Address& address) noexcept {
+    struct stat status {};
+    const std::string path(address.unix_path());
+    return ::lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
+// accept(2): errors of the connection, not of the listener; the next one may be fine.
+bool concerns_one_connection(int error) noexcept {
+    switch (error) {
+        case ECONNABORTED:
+        case EPROTO:
+        case EINTR:
+        case ENETDOWN:
+        case ENOPROTOOPT:
+        case EHOSTDOWN:
+        case EHOSTUNREACH:
+        case ENETUNREACH: return true;
+        default: return false;
+    }
+}
+
+}  // namespace
+
+ListenerState::ListenerState(Worker& home, int fd, const Address& address, const ListenOptions& options) noexcept
+    : Resource(home), accept_(&endpoint_, this), address_(address), options_(options) {
+    endpoint_.fd = fd;
+    accept_.complete = [](Operation& operation, const Completion& completion) noexcept {
+        static_cast<AcceptOperation&>(operation).listener->on_accepted(completion);
+    };
+    fire = [](TimerNode& node) noexcept { static_cast<ListenerState&>(node).arm(); };
+    flush = [](FlushNode& node) noexcept {
+        auto* self = &static_cast<ListenerState&>(node);
+        if (self->released_ && self->endpoint_.fd < 0) delete self;
+    };
+    remote_node_.listener = this;
+    remote_node_.run = [](InboxNode& node) noexcept {
+        ListenerState* self = static_cast<RemoteNode&>(node).listener;
+        self->released_ = true;
+        self->close();
+    };
+    draining_ = home.draining();
+}
+
+ListenerState* ListenerState::make(Worker& home, int fd, const Address& address, const ListenOptions& options,
+                                   bool unlink_path) {
+    auto* state = new ListenerState(home, fd, address, options);
+    if (unlink_path) state->path_inode_ = inode_of(address);
+    return state;
+}
+
+// ---- accepting
+
+void ListenerState::arm() noexcept {
+    if (accept_.armed || armed() || draining_ || closing_ || queue_.size() >= queue_limit) return;
+    home().backend().submit(accept_);
+}
+
+void ListenerState::on_accepted(const Completion& completion) noexcept {
+    if (completion.result >= 0) {
+        queue_.push_back(completion.result);
+        pause_ = first_pause;
+        wake_waiter(Wake::completed);
+        if (queue_.size() >= queue_limit) home().backend().cancel(accept_);
+    } else if (completion.result != -ECANCELED) {
+        on_accept_error(-completion.result);
+    }
+    if (accept_.armed) return;
+    if (draining_ || closing_)
+        settle();
+    else if (waiter_ || queue_.size() < queue_limit)
+        arm();
+}
+
+void ListenerState::on_accept_error(int error) noexcept {
+    if (concerns_one_connection(error) || draining_ || closing_) return;  // armed again by the caller
+    home().timers().arm(*this, home().now() + pause_);
+    pause_ = std::min(pause_ * 2, last_pause);
+}
+
+bool ListenerState::start_accept(AcceptOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    CHAINRING_REQUIRE(Worker::current() == &home(), "a Listener is used on the worker that bound it");
+    CHAINRING_REQUIRE(!waiter_, "two accepts wait on one Listener at the same time");
+    const auto refuse = [&op](Wake why) noexcept {
+        op.claim.store(why, std::memory_order_relaxed);
+        return false;
+    };
+    if (node.context->cancelled) return refuse(Wake::cancelled);
+    if (!queue_.empty()) {
+        arm();
+        return refuse(Wake::completed);
+    }
+    if (closing_) return refuse(Wake::closed);
+    if (draining_ && endpoint_.fd < 0) return refuse(Wake::shutting_down);
+    op.begin(node, handle, op.limit_);
+    waiter_ = &op;
+    arm();
+    return true;
+}
+
+void ListenerState::wake_waiter(Wake why) noexcept {
+    if (!waiter_ || !waiter_->try_claim(why)) return;
+    std::exchange(waiter_, nullptr)->finish();
+}
+
+void ListenerState::end_accept(AcceptOp& op, Wake why) noexcept {
+    if (waiter_ == &op) wake_waiter(why);
+}
+
+Result<int> ListenerState::take(Wake why) noexcept {
+    if (!queue_.empty()) {
+        const int fd = queue_.front();
+        queue_.pop_front();
+        return fd;
+    }
+    switch (why) {
+        case Wake::timed_out: return Errc::timed_out;
+        case Wake::cancelled: return Errc::cancelled;
+        case Wake::shutting_down: return Errc::shutting_down;
+        default: return Errc::closed;
+    }
+}
+
+unsigned ListenerState::next_worker() noexcept {
+    const auto& workers = home().runtime().workers;
+    if (options_.spread == Spread::reuse_port) return home().index();
+    const auto count = static_cast<unsigned>(workers.size());
+    const unsigned turn = next_worker_++ % count;
+    if (options_.spread == Spread::round_robin) return turn;
+    unsigned least = turn;  // ties go round
+    for (unsigned step = 1; step < count; ++step) {
+        const unsigned candidate = (turn + step) % count;
+        if (workers[candidate]->links() < workers[least]->links()) least = candidate;
+    }
+    return least;
+}
+
+// ---- ending
+
+void ListenerState::on_stop(Stop stop) noexcept {
+    if (stop != Stop::drain) {
+        if (stop == Stop::finished) close();
+        return;
+    }
+    draining_ = true;
+    home().timers().cancel(*this);
+    if (accept_.armed)
+        home().backend().cancel(accept_);
+    else
+        settle();
+}
+
+// Draining or closing, and the accept operation is over.
+void ListenerState::settle() noexcept {
+    if (endpoint_.fd >= 0 && !closing_) {
+        while (const Result<int> fd = home().backend().accept_now(endpoint_.fd)) queue_.push_back(*fd);
+    }
+    close_socket();
+    if (closing_) {
+        for (const int fd : queue_) ::close(fd);
+        queue_.clear();
+        wake_waiter(Wake::closed);
+        retire();
+        home().flush_later(*this);
+    } else {
+        wake_waiter(queue_.empty() ? Wake::shutting_down : Wake::completed);
+    }
+}
+
+void ListenerState::close_socket() noexcept {
+    if (endpoint_.fd < 0) return;
+    home().backend().close(endpoint_);
+    if (path_inode_ != 0 && inode_of(address_) == path_inode_) ::unlink(std::string(address_.unix_path()).c_str());
+}
+
+void ListenerState::close() noexcept {
+    closing_ = true;
+    home().timers().cancel(*this);
+    if (accept_.armed)
+        home().backend().cancel(accept_);
+    else
+        settle();
+}
+
+void ListenerState::drop_handle() noexcept {
+    if (orphaned()) {
+        delete this;
+        return;
+    }
+    if (Worker::current() == &home()) {
+        released_ = true;
+        close();
+    } else {
+        home().post(remote_node_);
+    }
+}
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSL-1.0
+// ListenerState: a listening socket on its home worker; all members are touched there only.
+//
+// A multishot accept is armed while fewer than `queue_limit` accepted descriptors wait. They stay in the queue until an
+// accept takes them in its resume, so no claim, limit or cancel can lose one.
+//
+//   open -> draining   the accept is ended, what the kernel had accepted is queued, the descriptor is closed
+//   any  -> closed     the handle has gone or the tasks have: the queue is closed too
+#pragma once
+
+#include <chainring/listener.hpp>
+
+#include "runtime/src/worker.hpp"
+
+#include <deque>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+class ListenerState final : public Resource, FlushNode, TimerNode {
+public:
+    // Takes over a listening descriptor. `unlink_path`: remove the unix path at the end.
+    static ListenerState* make(Worker& home, int fd, const Address& address, const ListenOptions& options,
+                               bool unlink_path);
+
+    const Address& address() const noexcept { return address_; }
+    const ListenOptions& options() const noexcept { return options_; }
+
+    bool start_accept(AcceptOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    void end_accept(AcceptOp& op, Wake why) noexcept;
+    Result<int> take(Wake why) noexcept;
+    unsigned next_worker() noexcept;
+
+    void drop_handle() noexcept;  // any thread
+    void on_stop(Stop stop) noexcept override;
+
+private:
+    static constexpr std::size_t queue_limit = 256;
+    static constexpr Duration first_pause = std::chrono::milliseconds(10);
+    static constexpr Duration last_pause = std::chrono::seconds(1);
+
+    struct AcceptOperation : Operation {
+        AcceptOperation(Endpoint* at, ListenerState* owner) noexcept
+            : Operation(OperationKind::accept, at), listener(owner) {}
+        ListenerState* listener;
+    };
+    struct RemoteNode : InboxNode {
+        ListenerState* listener = nullptr;
+    };
+
+    ListenerState(Worker& home, int fd, const Address& address, const ListenOptions& options) noexcept;
+    ~ListenerState() override = default;
+    void arm() noexcept;
+    void on_accepted(const Completion& completion) noexcept;
+    void on_accept_error(int error) noexcept;
+    void wake_waiter(Wake why) noexcept;
+    void settle() noexcept;
+    void close_socket() noexcept;
+    void close() noexcept;
+
+    Endpoint endpoint_;
+    AcceptOperation accept_;
+    Address address_;
+    ListenOptions options_;
+    std::deque<int> queue_;
+    AcceptOp* waiter_ = nullptr;
+    Duration pause_ = first_pause;
+    RemoteNode remote_node_;
+    std::uint64_t path_inode_ = 0;  // of the unix path that was made; 0: none
+    unsigned next_worker_ = 0;
+    bool draining_ = false;
+    bool closing_ = false;
+    bool released_ = false;
+};
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

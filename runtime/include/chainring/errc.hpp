@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSL-1.0
+// Errc: the errors that chainring itself reports. What the kernel reports travels unchanged as an errno value in
+// std::system_category(); both arrive as std::error_code inside a Result.
+#pragma once
+
+#include <chainring/config.hpp>
+
+#include <system_error>
+
+CHAINRING_BEGIN_NAMESPACE
+
+enum class Errc {
+    eof = 1,          // the peer has ended its direction of the stream; everything before it was delivered
+    cancelled,        // the task, or the scope that it belongs to, was cancelled
+    timed_out,        // the time given with .within() or .until() has passed
+    closed,           // the object was closed, aborted or never opened
+    shutting_down,    // the runtime drains: no new work is begun
+    invalid_address,  // the text is no address that Address::parse knows
+    too_long,         // the delimiter did not come within the bound given to recv_until
+    write_broken,     // an earlier send ended in the middle of its unit; nothing more can follow it
+    not_supported,    // this backend or this kind of socket cannot do it
+};
+
+const std::error_category& chainring_category() noexcept;
+
+inline std::error_code make_error_code(Errc errc) noexcept {
+    return {static_cast<int>(errc), chainring_category()};
+}
+
+CHAINRING_END_NAMESPACE
+
+template <>
+struct std::is_error_code_enum<chainring::Errc> : std::true_type {};

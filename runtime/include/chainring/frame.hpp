@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSL-1.0
+// What every coroutine frame of chainring carries: FrameNode, its place in the chain of awaits, and Frame, which takes
+// the frame's memory from the recycling allocator. Both are base classes of the promises; users do not name them.
+//
+// A chain of frames (a task and what it awaits, innermost last) shares one TaskContext. The chain is read and
+// written only by the thread that runs the task at that moment.
+#pragma once
+
+#include <chainring/config.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+class TaskContext;
+
+struct FrameNode {
+    TaskContext* context = nullptr;  // of the task that this frame belongs to; set when the frame is first resumed
+    FrameNode* parent = nullptr;     // the frame that awaits this one; null in the outermost
+    const char* file = nullptr;      // where this frame waits, or waited last: file, line and function of its co_await
+    const char* function = nullptr;
+    std::uint32_t line = 0;
+
+    void wait_at(const char* at_file, std::uint32_t at_line, const char* at_function) noexcept {
+        file = at_file;
+        line = at_line;
+        function = at_function;
+    }
+};
+
+// Memory for coroutine frames. allocate_frame may throw std::bad_alloc; any thread may free what another allocated.
+void* allocate_frame(std::size_t bytes);
+void free_frame(void* frame, std::size_t bytes) noexcept;
+
+struct Frame : FrameNode {
+    static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
+    static void operator delete(void* frame, std::size_t bytes) noexcept { free_frame(frame, bytes); }
+};
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

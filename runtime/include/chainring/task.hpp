@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: BSL-1.0
+// Task<T>: a coroutine that yields a T (or void) to the one who awaits it. Lazy: it starts when it is awaited or spawned;
+// move-only; awaited at most once. Everything in it runs on the worker of the task that awaits it.
+//
+// - Completes when the coroutine returns; an exception that leaves it is rethrown at the co_await.
+// - Cancellation reaches what it awaits by itself; the Task is not destroyed by it, it runs to its end.
+// - Arguments: a coroutine copies its parameters by their declared type. Take values, or references to what outlives
+//   the co_await.
+// - Destroying a Task that has started and not ended traps.
+//
+//     Task<int> answer() { co_return 42; }
+//     Task<> ask() { int value = co_await answer(); }
+#pragma once
+
+#include <chainring/config.hpp>
+#include <chainring/frame.hpp>
+#include <chainring/task_context.hpp>
+#include <chainring/trap.hpp>
+
+#include <coroutine>
+#include <exception>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+CHAINRING_BEGIN_NAMESPACE
+
+template <class T = void>
+class Task;
+
+namespace detail {
+
+// Awaits an operation where it stands. GCC 12 copies what await_transform returns by reference; this it copies gladly.
+template <class Operation>
+class InPlace {
+public:
+    explicit InPlace(Operation& operation) noexcept : operation_(operation) {}
+    bool await_ready() const noexcept { return operation_.await_ready(); }
+    template <class Promise>
+    auto await_suspend(std::coroutine_handle<Promise> handle) const noexcept {
+        return operation_.await_suspend(handle);
+    }
+    decltype(auto) await_resume() const { return operation_.await_resume(); }
+
+private:
+    Operation& operation_;
+};
+
+class TaskPromiseBase : public Frame {
+public:
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+
+    struct FinalAwaiter {
+        bool await_ready() const noexcept { return false; }
+        template <class Promise>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) const noexcept {
+            return transfer(*handle.promise().context, handle.promise().continuation_);
+        }
+        void await_resume() const noexcept {}
+    };
+    FinalAwaiter final_suspend() const noexcept { return {}; }
+
+    // Notes where the frame waits; the default arguments are those of the co_await expression.
+    template <class Awaitable>
+    auto await_transform(Awaitable&& awaitable, const char* at_file = __builtin_FILE(),
+                         unsigned at_line = __builtin_LINE(),
+                         const char* at_function = __builtin_FUNCTION()) noexcept {
+        wait_at(at_file, at_line, at_function);
+        if constexpr (requires { std::forward<Awaitable>(awaitable).operator co_await(); })
+            return std::forward<Awaitable>(awaitable).operator co_await();
+        else
+            return InPlace<std::remove_reference_t<Awaitable>>(awaitable);
+    }
+
+    // Enters this frame from `parent`, which awaits it.
+    std::coroutine_handle<> enter(std::coroutine_handle<> self, std::coroutine_handle<> awaiting,
+                                  FrameNode& parent_node) noexcept {
+        continuation_ = awaiting;
+        parent = &parent_node;
+        context = parent_node.context;
+        return transfer(*context, self);
+    }
+    bool started() const noexcept { return context != nullptr; }
+
+private:
+    std::coroutine_handle<> continuation_;
+};
+
+template <class T>
+class TaskPromise final : public TaskPromiseBase {
+public:
+    TaskPromise() noexcept {}
+    TaskPromise(const TaskPromise&) = delete;
+    TaskPromise& operator=(const TaskPromise&) = delete;
+    ~TaskPromise() {
+        if (state_ == State::value) value_.~T();
+        if (state_ == State::exception) exception_.~exception_ptr();
+    }
+
+    Task<T> get_return_object() noexcept;
+
+    template <class U>
+        requires std::is_constructible_v<T, U&&>
+    void return_value(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>) {
+        ::new (static_cast<void*>(&value_)) T(std::forward<U>(value));
+        state_ = State::value;
+    }
+    void unhandled_exception() noexcept {
+        ::new (static_cast<void*>(&exception_)) std::exception_ptr(std::current_exception());
+        state_ = State::exception;
+    }
+    T take() {
+        if (state_ == State::exception) std::rethrow_exception(exception_);
+        return std::move(value_);
+    }
+
+private:
+    enum class State : unsigned char { empty, value, exception };
+    union {
+        T value_;
+        std::exception_ptr exception_;
+    };
+    State state_ = State::empty;
+};
+
+template <>
+class TaskPromise<void> final : public TaskPromiseBase {
+public:
+    Task<void> get_return_object() noexcept;
+    void return_void() const noexcept {}
+    void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+    void take() const {
+        if (exception_) std::rethrow_exception(exception_);
+    }
+
+private:
+    std::exception_ptr exception_;
+};
+
+}  // namespace detail
+
+template <class T>
+class [[nodiscard]] Task {
+public:
+    using promise_type = detail::TaskPromise<T>;
+    using value_type = T;
+
+    Task() noexcept = default;
+    Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    Task& operator=(Task&& other) noexcept {
+        if (this != &other) {
+            destroy();
+            handle_ = std::exchange(other.handle_, nullptr);
+        }
+        return *this;
+    }
+    ~Task() { destroy(); }
+
+    explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
+
+    class Awaiter {
+    public:
+        explicit Awaiter(std::coroutine_handle<promise_type> handle) noexcept : handle_(handle) {}
+        bool await_ready() const noexcept { return false; }
+        template <class Promise>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> awaiting) const noexcept {
+            return handle_.promise().enter(handle_, awaiting, awaiting.promise());
+        }
+        T await_resume() const { return handle_.promise().take(); }
+
+    private:
+        std::coroutine_handle<promise_type> handle_;
+    };
+
+    Awaiter operator co_await() && noexcept {
+        CHAINRING_REQUIRE(handle_, "an empty Task was awaited");
+        CHAINRING_REQUIRE(!handle_.promise().started(), "a Task is awaited at most once");
+        return Awaiter(handle_);
+    }
+
+private:
+    friend promise_type;
+    explicit Task(std::coroutine_handle<promise_type> handle) noexcept : handle_(handle) {}
+    void destroy() noexcept {
+        if (!handle_) return;
+        CHAINRING_REQUIRE(!handle_.promise().started() || handle_.done(),
+                          "a Task that has started is not destroyed before its end; cancel its scope and join it");
+        handle_.destroy();
+    }
+
+    std::coroutine_handle<promise_type> handle_;
+};
+
+template <class T>
+Task<T> detail::TaskPromise<T>::get_return_object() noexcept {
+    return Task<T>(std::coroutine_handle<TaskPromise>::from_promise(*this));
+}
+
+inline Task<void> detail::TaskPromise<void>::get_return_object() noexcept {
+    return Task<void>(std::coroutine_handle<TaskPromise>::from_promise(*this));
+}
+
+CHAINRING_END_NAMESPACE

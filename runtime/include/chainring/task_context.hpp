@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSL-1.0
+// TaskContext: one per spawned task, and what the scheduler moves. It lives in the frame of the task's outermost
+// coroutine. Thread rules: `next` belongs to whichever queue holds the task; the rest is touched only by the worker
+// that the task belongs to, except the fields that the owning Scope guards with its mutex (marked "scope").
+//
+// Waiter: one suspension of a task that something else may end. Completion, timeout, cancel and close meet at its
+// claim word: whoever moves it from `none` to a reason has won, stores the outcome and schedules the task; the others
+// leave it alone. A Waiter lives in the frame of the suspended coroutine, so it outlives every contender that
+// still holds it: an operation in the kernel is awaited to its terminal completion before the winner schedules.
+#pragma once
+
+#include <chainring/config.hpp>
+#include <chainring/frame.hpp>
+
+#include <atomic>
+#include <coroutine>
+#include <cstdint>
+
+CHAINRING_BEGIN_NAMESPACE
+
+class Scope;
+
+namespace detail {
+
+class Worker;
+class TaskContext;
+
+// Why a wait ended. The claim word holds one of these.
+enum class Wake : std::uint8_t { none, completed, timed_out, cancelled, closed, shutting_down };
+
+struct Waiter {
+    TaskContext* task = nullptr;
+    // Asks the wait to end for `why` (cancelled or shutting_down). Runs on the task's worker. It either claims and
+    // schedules at once, or starts what will end in the operation's terminal completion.
+    void (*cancel)(Waiter&, Wake why) noexcept = nullptr;
+    const char* what = "";                 // "recv", "send", ...: for reports
+    std::atomic<Wake> claim{Wake::none};  // contenders: completion, timer, cancel, close; the winner schedules
+
+    // acq_rel: the winner sees what the waiter published, and the resumed task sees what the winner stored.
+    bool try_claim(Wake why) noexcept {
+        Wake expected = Wake::none;
+        return claim.compare_exchange_strong(expected, why, std::memory_order_acq_rel, std::memory_order_acquire);
+    }
+    Wake outcome() const noexcept { return claim.load(std::memory_order_acquire); }
+};
+
+// A node of a worker's inbox: work that any thread hands to that worker. `run` is called once, on the worker.
+struct InboxNode {
+    InboxNode* next = nullptr;
+    void (*run)(InboxNode&) noexcept = nullptr;
+};
+
+class TaskContext : public InboxNode {
+public:
+    Worker* worker = nullptr;          // the worker that resumes it
+    std::coroutine_handle<> resume;    // what to resume next
+    Waiter* waiter = nullptr;          // what it waits on, while suspended in an operation
+    FrameNode* leaf = nullptr;         // the innermost frame while suspended
+    Scope* open_scopes = nullptr;      // the scopes that this task has made and not yet joined, newest first
+    const char* name = nullptr;        // for reports; static storage
+    std::coroutine_handle<> outermost;  // the frame that this context lives in
+
+    Scope* scope = nullptr;             // the nursery that the task belongs to; constant
+    TaskContext* sibling_next = nullptr;  // scope: list of the nursery's children
+    TaskContext* sibling_prev = nullptr;  // scope
+    bool cancel_posted = false;           // scope: cancel_node is in the worker's inbox
+    bool finished_early = false;          // scope: the task ended while cancel_node was posted; its handler frees it
+    struct CancelNode : InboxNode {
+        TaskContext* task = nullptr;
+    } cancel_node;
+
+    std::uint32_t transfers = 0;  // symmetric transfers since the loop resumed the task
+    bool cancelled = false;       // level-triggered: every await that begins from now on ends at once
+};
+
+// After this many symmetric transfers in a row a task goes through the run queue: GCC makes them tail calls only at
+// -O2, so that an unbounded chain of them would overflow the stack in a user's debug build.
+inline constexpr std::uint32_t max_transfers = 64;
+
+// Puts the task at the tail of its worker's run queue, to be resumed at `handle`. On the task's worker only.
+void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept;
+
+// The handle to transfer control to, or the noop coroutine when the task has to go through the run queue first.
+inline std::coroutine_handle<> transfer(TaskContext& task, std::coroutine_handle<> handle) noexcept {
+    if (++task.transfers < max_transfers) [[likely]]
+        return handle;
+    schedule_local(task, handle);
+    return std::noop_coroutine();
+}
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

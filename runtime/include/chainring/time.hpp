@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSL-1.0
+// Time: Instant and Duration (nanoseconds on the monotonic clock), now(), sleep_for, sleep_until, and what every
+// operation needs to end at a given moment. The wall clock plays no part anywhere: setting it has no effect.
+#pragma once
+
+#include <chainring/config.hpp>
+#include <chainring/task_context.hpp>
+
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <limits>
+
+CHAINRING_BEGIN_NAMESPACE
+
+using Duration = std::chrono::nanoseconds;
+using Instant = std::chrono::steady_clock::time_point;
+
+// The time of the runtime that the calling thread works for (its ManualClock, if it has one); outside of a runtime,
+// std::chrono::steady_clock. Any thread.
+Instant now() noexcept;
+
+namespace detail {
+
+// An entry of a worker's timer queue, embedded in what waits. Owned and touched by that worker only.
+struct TimerNode {
+    static constexpr std::uint32_t not_armed = std::numeric_limits<std::uint32_t>::max();
+    Instant when{};
+    std::uint32_t position = not_armed;
+    void (*fire)(TimerNode&) noexcept = nullptr;
+    bool armed() const noexcept { return position != not_armed; }
+};
+
+// When a wait has to end: never, after a while counted from the moment it begins to wait, or at an instant.
+class Limit {
+public:
+    void within(Duration duration) noexcept {
+        kind_ = Kind::within;
+        value_ = duration;
+    }
+    void until(Instant instant) noexcept {
+        kind_ = Kind::until;
+        value_ = instant.time_since_epoch();
+    }
+    bool given() const noexcept { return kind_ != Kind::never; }
+    // The instant that the limit means for a wait that begins at `start`; saturates instead of overflowing.
+    Instant from(Instant start) const noexcept {
+        if (kind_ == Kind::until) return Instant(value_);
+        return value_ > Instant::max() - start ? Instant::max() : start + value_;
+    }
+
+private:
+    enum class Kind : std::uint8_t { never, within, until };
+    Duration value_{};
+    Kind kind_ = Kind::never;
+};
+
+// Gives an awaitable with a member `limit_` its .within(duration) and .until(instant). Both return the awaitable itself, so
+// they are written inside the co_await expression: co_await link.recv().within(30s). With a limit in the past the operation
+// tries once without waiting, and ends with Errc::timed_out if that yields nothing.
+template <class Operation>
+class Limited {
+public:
+    Operation&& within(Duration duration) && noexcept {
+        auto& self = static_cast<Operation&>(*this);
+        self.limit_.within(duration);
+        return static_cast<Operation&&>(self);
+    }
+    Operation&& until(Instant instant) && noexcept {
+        auto& self = static_cast<Operation&>(*this);
+        self.limit_.until(instant);
+        return static_cast<Operation&&>(self);
+    }
+};
+
+// A Waiter with an exact timer of its own, for waits that are rare or long. Its `cancel` is also what the timer calls,
+// with Wake::timed_out: each kind of wait says in one function how it ends early.
+struct TimedWaiter : Waiter, TimerNode {
+    TimedWaiter() noexcept;
+    // Publishes the suspension and arms the timer; on the task's worker, with the frame that suspends.
+    void begin(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept;
+    // Ends the wait for the winner of the claim: disarms the timer and schedules the task. On the task's worker.
+    void finish() noexcept;
+    // The usual way to end early: claim and finish.
+    static void end_early(Waiter& waiter, Wake why) noexcept;
+};
+
+}  // namespace detail
+
+// A pause. Completes when the duration has passed (never earlier; later by what the kernel and other tasks take).
+// Yields true, or false when the task was cancelled before. Resumes on the same worker.
+//
+//     while (co_await sleep_for(1s)) tick();
+class [[nodiscard]] Sleep : detail::TimedWaiter {
+public:
+    explicit Sleep(detail::Limit limit) noexcept : limit_(limit) {}
+    Sleep(const Sleep&) = delete;
+    Sleep& operator=(const Sleep&) = delete;
+
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+        return start(handle.promise(), handle);
+    }
+    bool await_resume() const noexcept { return outcome() == detail::Wake::timed_out; }
+
+private:
+    bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    detail::Limit limit_;
+};
+
+Sleep sleep_for(Duration duration) noexcept;
+Sleep sleep_until(Instant instant) noexcept;
+
+// Lets every other runnable task of this worker, and its I/O, go first. Yields true, or false when the task is
+// cancelled, so that a loop of yields can end.
+class [[nodiscard]] Yield {
+public:
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+        task_ = handle.promise().context;
+        task_->leaf = &handle.promise();
+        detail::schedule_local(*task_, handle);
+    }
+    bool await_resume() const noexcept { return !task_->cancelled; }
+
+private:
+    detail::TaskContext* task_ = nullptr;
+};
+
+inline Yield yield() noexcept { return {}; }
+
+CHAINRING_END_NAMESPACE

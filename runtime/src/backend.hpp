@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSL-1.0
+// Backend: everything that a worker asks of the operating system, spoken in completions. One per worker.
+//
+// Threads: all calls on the worker's thread after attach(), except wake(). Completions are delivered from poll(),
+// wait() and spin(), never from submit() or cancel(): an operation's owner is not re-entered.
+//
+// Implementations: uring/ and epoll/; the semantics are the same to the letter, and each I/O test runs on both.
+#pragma once
+
+#include <chainring/config.hpp>
+#include <chainring/result.hpp>
+#include <chainring/runtime.hpp>
+#include <chainring/time.hpp>
+
+#include "runtime/src/buffer_pool.hpp"
+#include "runtime/src/operation.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+class Backend {
+public:
+    virtual ~Backend() = default;
+    virtual std::string_view name() const noexcept = 0;
+
+    // Binds the backend to the calling thread, its worker's; once. Throws std::system_error.
+    virtual void attach() = 0;
+    // Ends what the backend itself keeps in flight; no operation may be armed.
+    virtual void detach() noexcept = 0;
+
+    virtual void submit(Operation& operation) noexcept = 0;
+    // Asks an armed operation to end soon; its terminal completion says how it did end. Idempotent.
+    virtual void cancel(Operation& operation) noexcept = 0;
+
+    // Hands over what was submitted and delivers what has completed, without waiting; no system call when there is
+    // nothing to hand over and nothing completed.
+    virtual void poll() noexcept = 0;
+    // As poll, but sleeps until something completes, wake() is called or `deadline` (Instant::max(): none) has passed.
+    virtual void wait(Instant deadline) noexcept = 0;
+    // One look, as cheap as can be, at whether there is something to deliver, and its delivery: the body of a spin.
+    virtual bool spin() noexcept = 0;
+    // Ends a wait() that is in progress or the next one. Any thread, async-signal-safe.
+    virtual void wake() noexcept = 0;
+
+    virtual Instant now() const noexcept = 0;
+    virtual BufferPool& buffers() noexcept = 0;
+
+    // Operations submitted and not terminally completed.
+    std::uint64_t in_flight() const noexcept { return in_flight_; }
+    std::uint64_t completions() const noexcept { return completions_; }
+
+    // Sockets. Descriptors are CLOEXEC and in the blocking mode that the backend needs.
+    virtual Result<int> open_stream(int family) noexcept = 0;
+    virtual Result<int> accept_now(int listener) noexcept = 0;  // never waits: EAGAIN when none is there
+    virtual void adopt(int fd) noexcept = 0;                    // puts a descriptor made elsewhere into that mode
+    virtual void close(Endpoint& endpoint) noexcept = 0;        // no operation armed
+    virtual int release(Endpoint& endpoint) noexcept = 0;       // as close, but the caller keeps the descriptor
+    virtual int shutdown_write(int fd) noexcept = 0;            // 0, or the errno
+    virtual void reset_on_close(int fd) noexcept = 0;           // close() will send RST
+
+protected:
+    // Bookkeeping of the implementations.
+    void begin(Operation& operation) noexcept {
+        operation.armed = true;
+        operation.cancel_requested = false;
+        ++operation.generation;
+        ++in_flight_;
+    }
+    void deliver(Operation& operation, const Completion& completion) noexcept {
+        ++completions_;
+        if (!completion.more) {
+            operation.armed = false;
+            --in_flight_;
+        }
+        operation.complete(operation, completion);
+    }
+
+private:
+    std::uint64_t in_flight_ = 0;
+    std::uint64_t completions_ = 0;
+};
+
+struct BackendOptions {
+    unsigned recv_buffers;
+    unsigned recv_buffer_size;
+    unsigned ring_entries;
+    ManualClock* clock;
+};
+
+// Throws std::system_error saying why the kernel refused; uring also when the library was built without it.
+std::unique_ptr<Backend> make_uring_backend(const BackendOptions& options);
+std::unique_ptr<Backend> make_epoll_backend(const BackendOptions& options);
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/src/buffer_pool.hpp"
+
+#include <chainring/trap.hpp>
+
+#include "runtime/src/sanitizers.hpp"
+#include "runtime/src/worker.hpp"
+
+#include <sys/mman.h>
+
+#include <cstring>
+#include <new>
+#include <system_error>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+Segment* Segment::allocate(std::size_t capacity) {
+    void* block = ::operator new(sizeof(Segment) + capacity);
+    auto* segment = ::new (block) Segment;
+    segment->data = static_cast<std::byte*>(block) + sizeof(Segment);
+    segment->capacity = static_cast<std::uint32_t>(capacity);
+    return segment;
+}
+
+Segment* Segment::copy_of(std::span<const std::byte> bytes) {
+    Segment* segment = allocate(bytes.size());
+    segment->size = static_cast<std::uint32_t>(bytes.size());
+    if (!bytes.empty()) std::memcpy(segment->data, bytes.data(), bytes.size());
+    return segment;
+}
+
+void Segment::release() noexcept {
+    if (pool) {
+        pool->give_back(*this);
+        return;
+    }
+    this->~Segment();
+    ::operator delete(this);
+}
+
+BufferPool::BufferPool(unsigned count, unsigned buffer_size)
+    : count_(count), buffer_size_(buffer_size), segments_(std::make_unique<Segment[]>(count)) {
+    void* memory = ::mmap(nullptr, std::size_t{count} * buffer_size, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::system_error(errno, std::system_category(), "chainring: receive buffers");
+    memory_ = static_cast<std::byte*>(memory);
+    for (unsigned index = 0; index < count; ++index) {
+        segments_[index].index = static_cast<std::uint16_t>(index);
+        segments_[index].pool = this;
+        poison(buffer(index), buffer_size_);
+    }
+}
+
+BufferPool::~BufferPool() {
+    CHAINRING_REQUIRE(lent_ == 0, "a Chunk outlived the Runtime that lent it");
+    unpoison(memory_, std::size_t{count_} * buffer_size_);
+    ::munmap(memory_, std::size_t{count_} * buffer_size_);
+}
+
+Segment* BufferPool::lend(unsigned index, std::uint32_t size) noexcept {
+    Segment& segment = segments_[index];
+    segment.next = nullptr;
+    segment.data = buffer(index);
+    segment.size = size;
+    unpoison(segment.data, size);
+    ++lent_;
+    return &segment;
+}
+
+void BufferPool::give_back(Segment& segment) noexcept {
+    if (Worker::current() == owner_ && owner_ != nullptr) {
+        poison(buffer(segment.index), buffer_size_);
+        --lent_;
+        recycle(segment.index);
+        return;
+    }
+    returned_.push(segment);
+    if (starving_.load(std::memory_order_seq_cst)) owner_->wake_if_parked();
+}
+
+bool BufferPool::collect() noexcept {
+    Segment* segment = returned_.take_all();
+    if (!segment) return false;
+    while (segment) {
+        Segment* next = segment->next;
+        poison(buffer(segment->index), buffer_size_);
+        --lent_;
+        recycle(segment->index);
+        segment = next;
+    }
+    return true;
+}
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

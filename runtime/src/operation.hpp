@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSL-1.0
+// Operations: what a worker asks of its backend, and what comes back. An Operation is owned by what issued it (a Link's
+// slot, a listener, an awaiter in a coroutine frame) and must stay where it is from submit() until its terminal
+// completion (Completion::more == false). Owner thread only.
+#pragma once
+
+#include <chainring/config.hpp>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+struct Segment;
+struct Operation;
+
+// One end of a connection, or a listening socket, as a backend knows it.
+struct Endpoint {
+    int fd = -1;
+    // What follows is the epoll backend's: which operations wait, and what the last edges said.
+    bool registered = false;
+    bool readable = false;
+    bool writable = false;
+    bool hung_up = false;  // EPOLLRDHUP, EPOLLHUP or EPOLLERR was seen: a short read no longer means "drained"
+    bool queued = false;   // in the list of endpoints to be tried in the next poll
+    Operation* reader = nullptr;
+    Operation* writer = nullptr;
+    Endpoint* next_queued = nullptr;
+    Endpoint* prev_queued = nullptr;
+};
+
+enum class OperationKind : std::uint8_t {
+    accept,   // multishot: a completion for each connection, its result the new descriptor
+    recv,     // multishot: a completion for each lent segment; result 0 is end of stream, -ENOBUFS an empty pool
+    send,     // result: bytes taken by the kernel; less than asked only when `nowait` or on cancel
+    connect,  // result 0, or the error
+};
+
+struct Completion {
+    int result = 0;              // as the kernel has it: negative errno on failure
+    bool more = false;           // a multishot operation goes on
+    Segment* segment = nullptr;  // recv: lent to the receiver of this completion
+};
+
+struct Operation {
+    Operation(OperationKind operation_kind, Endpoint* at) noexcept : endpoint(at), kind(operation_kind) {}
+
+    Endpoint* endpoint;
+    void (*complete)(Operation&, const Completion&) noexcept = nullptr;
+    Operation* next_pending = nullptr;  // while it waits for room in the submission queue
+    OperationKind kind;
+    bool armed = false;             // from submit() to the terminal completion
+    bool cancel_requested = false;  // since the last submit()
+    bool pending = false;           // in the list of those that wait for room
+    std::uint16_t generation = 0;   // counts submissions: a completion of an earlier one is told apart
+};
+
+struct SendOperation : Operation {
+    explicit SendOperation(Endpoint* at) noexcept : Operation(OperationKind::send, at) {}
+    msghdr* message = nullptr;     // gathered pieces, or null: then data and size
+    const void* data = nullptr;
+    std::size_t size = 0;          // bytes in all
+    // True: take what fits now and complete. False: complete when all bytes are taken (or on error or cancel).
+    bool nowait = false;
+    std::size_t taken = 0;  // epoll: bytes that the kernel has taken so far
+
+    // epoll: notes that the kernel took `bytes` more and moves the message's pieces past them.
+    void advance(std::size_t bytes) noexcept;
+};
+
+struct ConnectOperation : Operation {
+    explicit ConnectOperation(Endpoint* at) noexcept : Operation(OperationKind::connect, at) {}
+    const sockaddr* address = nullptr;  // stays valid until the completion
+    socklen_t address_size = 0;
+    bool begun = false;  // epoll: connect(2) was called
+};
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSL-1.0
+// OsBackend: what the two backends over the real kernel share: the clock, the eventfd that wakes, and plain socket calls.
+#pragma once
+
+#include "runtime/src/backend.hpp"
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+class OsBackend : public Backend {
+public:
+    // `nonblocking`: descriptors carry O_NONBLOCK. Not for io_uring: it would then fail with EAGAIN instead of waiting.
+    OsBackend(ManualClock* clock, bool nonblocking);
+    ~OsBackend() override;
+
+    void wake() noexcept override;
+    Instant now() const noexcept override;
+
+    Result<int> open_stream(int family) noexcept override;
+    Result<int> accept_now(int listener) noexcept override;
+    void adopt(int fd) noexcept override;
+    void close(Endpoint& endpoint) noexcept override;
+    int release(Endpoint& endpoint) noexcept override;
+    int shutdown_write(int fd) noexcept override;
+    void reset_on_close(int fd) noexcept override;
+
+protected:
+    int wake_fd() const noexcept { return wake_fd_; }
+    bool manual_time() const noexcept { return clock_ != nullptr; }
+
+private:
+    ManualClock* clock_;
+    int wake_fd_ = -1;
+    bool nonblocking_;
+};
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

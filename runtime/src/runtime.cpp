@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <chainring/runtime.hpp>
+
+#include <chainring/manual_clock.hpp>
+#include <chainring/trap.hpp>
+
+#include "runtime/src/runtime_state.hpp"
+#include "runtime/src/stop_signals.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <thread>
+#include <vector>
+
+CHAINRING_BEGIN_NAMESPACE
+
+Runtime::Runtime(RuntimeOptions options)
+    : state_(std::make_unique<RuntimeState>(*this, options)), root_(Scope::RootTag{}, *this) {}
+
+Runtime::~Runtime() {
+    CHAINRING_REQUIRE(root_.size() == 0, "a Runtime is destroyed before what was spawned in its root scope has run");
+}
+
+void Runtime::run_workers(detail::Child main) {
+    CHAINRING_REQUIRE(!state_->ran, "a Runtime runs once");
+    state_->ran = true;
+    state_->main_task = &main.task();
+    root_.start(main, 0);
+    if (state_->options.clock) state_->options.clock->attach(*this);
+    {
+        const detail::StopSignals signals(state_->options.handle_signals ? this : nullptr);
+        std::vector<std::thread> threads;
+        // The other workers leave SIGINT and SIGTERM to the thread that called run.
+        sigset_t stop_signals;
+        sigset_t before;
+        sigemptyset(&stop_signals);
+        sigaddset(&stop_signals, SIGINT);
+        sigaddset(&stop_signals, SIGTERM);
+        pthread_sigmask(SIG_BLOCK, &stop_signals, &before);
+        for (std::size_t index = 1; index < state_->workers.size(); ++index)
+            threads.emplace_back([worker = state_->workers[index].get()] { worker->run(); });
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        state_->workers.front()->run();
+        for (std::thread& thread : threads) thread.join();
+    }
+    if (state_->options.clock) state_->options.clock->detach(*this);
+    if (root_.first_) std::rethrow_exception(root_.first_);
+}
+
+void Runtime::request_stop() noexcept {
+    state_->stop_requests.fetch_add(1, std::memory_order_release);
+    state_->workers.front()->force_wake();
+}
+
+bool Runtime::stop_requested() const noexcept {
+    return state_->stop_requests.load(std::memory_order_acquire) > 0 ||
+           state_->phase.load(std::memory_order_acquire) != RuntimeState::Phase::running;
+}
+
+Runtime& Runtime::current() noexcept {
+    detail::Worker* worker = detail::Worker::current();
+    CHAINRING_REQUIRE(worker, "this is only possible on a worker of a Runtime");
+    return worker->runtime().runtime;
+}
+
+unsigned Runtime::current_worker() noexcept {
+    detail::Worker* worker = detail::Worker::current();
+    CHAINRING_REQUIRE(worker, "this is only possible on a worker of a Runtime");
+    return worker->index();
+}
+
+unsigned Runtime::workers() const noexcept { return static_cast<unsigned>(state_->workers.size()); }
+std::string_view Runtime::backend_name() const noexcept { return state_->backend_name; }
+const RuntimeOptions& Runtime::options() const noexcept { return state_->options; }
+
+WorkerMetrics Runtime::metrics(unsigned worker) const noexcept {
+    CHAINRING_REQUIRE(worker < state_->workers.size(), "metrics: there is no worker of that index");
+    return state_->workers[worker]->metrics();
+}
+
+// ---- ManualClock
+
+void ManualClock::advance(Duration duration) noexcept {
+    now_.fetch_add(duration.count(), std::memory_order_acq_rel);
+    const std::lock_guard lock(mutex_);
+    for (Runtime* runtime : runtimes_)
+        for (const auto& worker : runtime->state_->workers) worker->force_wake();
+}
+
+void ManualClock::attach(Runtime& runtime) {
+    const std::lock_guard lock(mutex_);
+    runtimes_.push_back(&runtime);
+}
+
+void ManualClock::detach(Runtime& runtime) noexcept {
+    const std::lock_guard lock(mutex_);
+    std::erase(runtimes_, &runtime);
+}
+
+// ---- run
+
+namespace detail {
+
+void log_to_stderr(std::string_view line) {
+    std::string whole(line);
+    whole += '\n';
+    std::fwrite(whole.data(), 1, whole.size(), stderr);  // one call, so that lines of several workers do not mix
+}
+
+namespace {
+int fail(const char* what) noexcept {
+    std::fprintf(stderr, "%s: %s\n", program_invocation_short_name, what);
+    return 1;
+}
+}  // namespace
+
+int report_main_error(const std::error_code& error) noexcept { return fail(error.message().c_str()); }
+
+int run_guarded(RuntimeOptions options, Task<> (*start)(int& code, void* call), void* call) noexcept {
+    int code = 0;
+    try {
+        Runtime runtime(options);
+        runtime.run(start, std::ref(code), call);
+    } catch (const std::exception& exception) {
+        return fail(exception.what());
+    } catch (...) {
+        return fail("the main task ended with an exception that is no std::exception");
+    }
+    return code;
+}
+
+}  // namespace detail
+
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/src/runtime_state.hpp"
+
+#include "runtime/src/cpu_count.hpp"
+
+#include <bit>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+
+CHAINRING_BEGIN_NAMESPACE
+
+namespace {
+
+void validate(const RuntimeOptions& options) {
+    if (!std::has_single_bit(options.recv_buffers) || options.recv_buffers > 32768)
+        throw std::invalid_argument("chainring: recv_buffers must be a power of two from 1 to 32768");
+    if (options.recv_buffer_size < 64 || options.recv_buffer_size > (1U << 24))
+        throw std::invalid_argument("chainring: recv_buffer_size must be from 64 bytes to 16 MiB");
+    if (!std::has_single_bit(options.ring_entries) || options.ring_entries < 32 || options.ring_entries > 32768)
+        throw std::invalid_argument("chainring: ring_entries must be a power of two from 32 to 32768");
+    if (options.workers > 1024) throw std::invalid_argument("chainring: workers must be at most 1024");
+}
+
+// What the environment asks for, where the program leaves the choice open.
+BackendKind wanted_backend(BackendKind chosen) {
+    const char* name = std::getenv("CHAINRING_BACKEND");
+    if (chosen != BackendKind::automatic || !name || !*name) return chosen;
+    const std::string_view value = name;
+    if (value == "uring" || value == "io_uring") return BackendKind::uring;
+    if (value == "epoll") return BackendKind::epoll;
+    if (value == "auto") return BackendKind::automatic;
+    throw std::invalid_argument("chainring: CHAINRING_BACKEND is '" + std::string(value) +
+                                "'; it may be uring, epoll or auto");
+}
+
+}  // namespace
+
+RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen) : runtime(owner), options(chosen) {
+    validate(options);
+    if (options.workers == 0) options.workers = detail::usable_cpus();
+    choose_backend();
+    grace_timer_.state = this;
+    grace_timer_.fire = [](detail::TimerNode& node) noexcept {
+        static_cast<GraceTimer&>(node).state->begin_cancelling();
+    };
+}
+
+RuntimeState::~RuntimeState() = default;
+
+void RuntimeState::choose_backend() {
+    const detail::BackendOptions backend{options.recv_buffers, options.recv_buffer_size, options.ring_entries,
+                                         options.clock};
+    const BackendKind wanted = wanted_backend(options.backend);
+    const auto make_all = [&](auto make) {
+        workers.clear();
+        for (unsigned index = 0; index < options.workers; ++index)
+            workers.push_back(std::make_unique<detail::Worker>(*this, index, make(backend)));
+        backend_name = workers.front()->backend().name();
+    };
+    std::string why = wanted == BackendKind::epoll ? "as asked" : "";
+    if (wanted != BackendKind::epoll) {
+        try {
+            make_all(detail::make_uring_backend);
+        } catch (const std::system_error& error) {
+            if (wanted == BackendKind::uring) throw;
+            why = std::string("io_uring refused: ") + error.code().message();
+        }
+    }
+    if (workers.size() != options.workers || wanted == BackendKind::epoll) make_all(detail::make_epoll_backend);
+    if (options.log) {
+        std::string line = "chainring: backend ";
+        line += backend_name;
+        if (!why.empty()) line += " (" + why + ")";
+        line += ", " + std::to_string(options.workers) + (options.workers == 1 ? " worker" : " workers");
+        options.log(line);
+    }
+}
+
+void RuntimeState::advance_stop() noexcept {
+    const unsigned requests = stop_requests.load(std::memory_order_acquire);
+    const Phase now_in = phase.load(std::memory_order_relaxed);
+    if (requests == requests_handled_ && !(main_ended && now_in == Phase::running)) return;
+    const unsigned fresh = requests - requests_handled_;
+    requests_handled_ = requests;
+    if (now_in == Phase::running) begin_draining();
+    if (fresh > 0 && (now_in == Phase::draining || fresh > 1)) begin_cancelling();
+}
+
+void RuntimeState::begin_draining() noexcept {
+    phase.store(Phase::draining, std::memory_order_release);
+    detail::Worker& first = *workers.front();
+    const Instant now = first.now();
+    first.timers().arm(grace_timer_,
+                       options.stop_grace > Instant::max() - now ? Instant::max() : now + options.stop_grace);
+    wake_all();
+}
+
+void RuntimeState::begin_cancelling() noexcept {
+    if (phase.load(std::memory_order_relaxed) == Phase::cancelling) return;
+    workers.front()->timers().cancel(grace_timer_);
+    phase.store(Phase::cancelling, std::memory_order_release);
+    runtime.root().cancel();
+    wake_all();
+}
+
+void RuntimeState::finish() noexcept {
+    finishing.store(true, std::memory_order_release);
+    wake_all();
+}
+
+void RuntimeState::wake_all() noexcept {
+    for (const auto& worker : workers) worker->force_wake();
+}
+
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSL-1.0
+// RuntimeState: what the workers of one Runtime share, and the progress of its stop:
+//
+//   running    -> draining    request_stop(), a signal, or the end of the main task
+//   draining   -> cancelling  options.stop_grace has passed, or a second request
+//   (any)      -> finishing   the root scope is empty; workers exit once nothing lives on them
+//
+// Requests are counted in an atomic; worker 0 looks at it in every pass and makes the transitions.
+#pragma once
+
+#include <chainring/runtime.hpp>
+
+#include "runtime/src/worker.hpp"
+
+#include <atomic>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+CHAINRING_BEGIN_NAMESPACE
+
+class RuntimeState {
+public:
+    enum class Phase : std::uint8_t { running, draining, cancelling };
+
+    RuntimeState(Runtime& owner, const RuntimeOptions& chosen);
+    ~RuntimeState();
+
+    Runtime& runtime;
+    RuntimeOptions options;
+    std::vector<std::unique_ptr<detail::Worker>> workers;
+    std::string_view backend_name;
+
+    std::atomic<unsigned> stop_requests{0};     // any thread or signal handler adds; worker 0 reads
+    std::atomic<Phase> phase{Phase::running};   // worker 0 writes; any thread reads
+    std::atomic<bool> finishing{false};         // written by whoever ends the last task; every worker reads
+    detail::TaskContext* main_task = nullptr;
+    bool main_ended = false;  // worker 0
+    bool ran = false;
+
+    // Worker 0.
+    void advance_stop() noexcept;
+    // The worker of the last task of the root scope.
+    void finish() noexcept;
+
+private:
+    struct GraceTimer : detail::TimerNode {
+        RuntimeState* state = nullptr;
+    };
+    void choose_backend();
+    void begin_draining() noexcept;
+    void begin_cancelling() noexcept;
+    void wake_all() noexcept;
+
+    unsigned requests_handled_ = 0;
+    GraceTimer grace_timer_;
+};
+
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/src/uring/uring_backend.hpp"
+
+#include <chainring/trap.hpp>
+
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+namespace {
+
+[[noreturn]] void refuse(int error, const char* what) {
+    throw std::system_error(error, std::system_category(), what);
+}
+
+std::uint64_t tag_of(const Operation& operation) noexcept {
+    return (reinterpret_cast<std::uintptr_t>(&operation) << 16) | operation.generation;
+}
+
+}  // namespace
+
+// ---- buffers
+
+UringPool::UringPool(io_uring& ring, unsigned count, unsigned buffer_size) : BufferPool(count, buffer_size) {
+    const std::size_t bytes = count * sizeof(io_uring_buf);
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) refuse(errno, "chainring: buffer ring memory");
+    ring_ = static_cast<io_uring_buf_ring*>(memory);
+    io_uring_buf_reg registration{};
+    registration.ring_addr = reinterpret_cast<std::uintptr_t>(ring_);
+    registration.ring_entries = count;
+    registration.bgid = group;
+    if (const int error = io_uring_register_buf_ring(&ring, &registration, 0)) {
+        ::munmap(memory, bytes);
+        refuse(-error, "chainring: io_uring buffer ring");
+    }
+    io_uring_buf_ring_init(ring_);
+    for (unsigned index = 0; index < count; ++index) recycle(index);
+    publish();
+}
+
+UringPool::~UringPool() { ::munmap(ring_, count() * sizeof(io_uring_buf)); }
+
+void UringPool::recycle(unsigned index) noexcept {
+    io_uring_buf_ring_add(ring_, buffer(index), buffer_size(), static_cast<unsigned short>(index),
+                          static_cast<int>(count() - 1), unpublished_++);
+}
+
+void UringPool::publish() noexcept {
+    if (unpublished_ == 0) return;
+    io_uring_buf_ring_advance(ring_, unpublished_);
+    unpublished_ = 0;
+}
+
+// ---- life
+
+UringBackend::UringBackend(const BackendOptions& options) : OsBackend(options.clock, false) {
+    io_uring_params params{};
+    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN |
+                   IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
+                   IORING_SETUP_R_DISABLED;
+    // Multishot operations complete more often than they are submitted.
+    params.cq_entries = std::max(4096U, options.ring_entries * 8);
+    if (const int error = io_uring_queue_init_params(options.ring_entries, &ring_, &params))
+        refuse(-error, "chainring: io_uring");
+    ring_open_ = true;
+    io_uring_ring_dontfork(&ring_);
+    try {
+        pool_ = std::make_unique<UringPool>(ring_, options.recv_buffers, options.recv_buffer_size);
+    } catch (...) {
+        io_uring_queue_exit(&ring_);
+        throw;
+    }
+}
+
+UringBackend::~UringBackend() {
+    if (ring_open_) io_uring_queue_exit(&ring_);
+}
+
+void UringBackend::attach() {
+    // liburing 2.3's shared library does not export io_uring_enable_rings.
+    if (::syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0)
+        refuse(errno, "chainring: io_uring enable");
+    io_uring_register_ring_fd(&ring_);  // saves a lookup per enter; without it all goes on as well
+    arm_wake();
+}
+
+void UringBackend::detach() noexcept {
+    detaching_ = true;
+    if (wake_armed_) {
+        if (io_uring_sqe* entry = take_entry(0)) {
+            io_uring_prep_cancel64(entry, wake_tag, 0);
+            io_uring_sqe_set_data64(entry, ignored_tag);
+        }
+    }
+    while (wake_armed_) wait(Instant::max());
+    io_uring_queue_exit(&ring_);
+    ring_open_ = false;
+}
+
+void UringBackend::arm_wake() noexcept {
+    io_uring_sqe* entry = take_entry(0);
+    if (!entry) return;
+    io_uring_prep_poll_multishot(entry, wake_fd(), POLLIN);
+    io_uring_sqe_set_data64(entry, wake_tag);
+    wake_armed_ = true;
+}
+
+// ---- submission
+
+io_uring_sqe* UringBackend::take_entry(unsigned keep) noexcept {
+    if (io_uring_sq_space_left(&ring_) <= keep) {
+        pool_->publish();
+        io_uring_submit(&ring_);
+        if (io_uring_sq_space_left(&ring_) <= keep) return nullptr;
+    }
+    return io_uring_get_sqe(&ring_);
+}
+
+bool UringBackend::prepare(Operation& operation) noexcept {
+    io_uring_sqe* entry = take_entry(reserved);
+    if (!entry) return false;
+    const int fd = operation.endpoint->fd;
+    switch (operation.kind) {
+        case OperationKind::accept:
+            io_uring_prep_multishot_accept(entry, fd, nullptr, nullptr, SOCK_CLOEXEC);
+            break;
+        case OperationKind::recv:
+            io_uring_prep_recv(entry, fd, nullptr, 0, 0);  // multishot wants length 0 and a buffer group
+            entry->ioprio |= IORING_RECV_MULTISHOT;
+            entry->flags |= IOSQE_BUFFER_SELECT;
+            entry->buf_group = UringPool::group;
+            break;
+        case OperationKind::send: {
+            auto& send = static_cast<SendOperation&>(operation);
+            const int flags = MSG_NOSIGNAL | (send.nowait ? MSG_DONTWAIT : MSG_WAITALL);
+            if (send.message)
+                io_uring_prep_sendmsg(entry, fd, send.message, static_cast<unsigned>(flags));
+            else
+                io_uring_prep_send(entry, fd, send.data, send.size, flags);
+            break;
+        }
+        case OperationKind::connect: {
+            auto& connect = static_cast<ConnectOperation&>(operation);
+            io_uring_prep_connect(entry, fd, connect.address, connect.address_size);
+            break;
+        }
+    }
+    io_uring_sqe_set_data64(entry, tag_of(operation));
+    return true;
+}
+
+void UringBackend::submit(Operation& operation) noexcept {
+    begin(operation);
+    if (!pending_head_ && prepare(operation)) [[likely]]
+        return;
+    operation.pending = true;
+    operation.next_pending = nullptr;
+    if (pending_tail_)
+        pending_tail_->next_pending = &operation;
+    else
+        pending_head_ = &operation;
+    pending_tail_ = &operation;
+}
+
+void UringBackend::prepare_pending() noexcept {
+    while (pending_head_) {
+        Operation& operation = *pending_head_;
+        if (!prepare(operation)) return;
+        pending_head_ = operation.next_pending;
+        if (!pending_head_) pending_tail_ = nullptr;
+        operation.pending = false;
+    }
+}
+
+void UringBackend::cancel(Operation& operation) noexcept {
+    if (!operation.armed || operation.cancel_requested) return;
+    if (operation.pending) {
+        Operation* previous = nullptr;
+        for (Operation* at = pending_head_; at != &operation; at = at->next_pending) previous = at;
+        (previous ? previous->next_pending : pending_head_) = operation.next_pending;
+        if (pending_tail_ == &operation) pending_tail_ = previous;
+        operation.pending = false;
+        operation.cancel_requested = true;
+        operation.next_pending = cancelled_;
+        cancelled_ = &operation;
+        return;
+    }
+    io_uring_sqe* entry = take_entry(0);
+    CHAINRING_REQUIRE(entry, "the kernel takes no submissions, not even a cancel");
+    operation.cancel_requested = true;
+    io_uring_prep_cancel64(entry, tag_of(operation), 0);
+    io_uring_sqe_set_data64(entry, ignored_tag);
+}
+
+// ---- completion
+
+bool UringBackend::work_pending() const noexcept {
+    return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+void UringBackend::before_enter() noexcept {
+    if (pending_head_) prepare_pending();
+    pool_->publish();
+}
+
+void UringBackend::poll() noexcept {
+    before_enter();
+    if (io_uring_sq_ready(&ring_) > 0)
+        io_uring_submit_and_get_events(&ring_);
+    else if (work_pending())
+        io_uring_get_events(&ring_);
+    reap();
+}
+
+void UringBackend::wait(Instant deadline) noexcept {
+    before_enter();
+    if (cancelled_ || io_uring_cq_ready(&ring_) > 0) {
+        poll();
+        return;
+    }
+    io_uring_cqe* first = nullptr;
+    if (deadline == Instant::max() || manual_time()) {
+        io_uring_submit_and_wait_timeout(&ring_, &first, 1, nullptr, nullptr);
+    } else {
+        const auto left = std::max(Duration::zero(), Duration(deadline - now()));
+        __kernel_timespec timeout{};
+        timeout.tv_sec = left.count() / 1'000'000'000;
+        timeout.tv_nsec = left.count() % 1'000'000'000;
+        io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+    }
+    reap();
+}
+
+bool UringBackend::spin() noexcept {
+    if (io_uring_cq_ready(&ring_) == 0) {
+        if (!work_pending()) return false;
+        io_uring_get_events(&ring_);
+    }
+    reap();
+    return true;
+}
+
+void UringBackend::deliver_cancelled() noexcept {
+    while (cancelled_) {
+        Operation& operation = *cancelled_;
+        cancelled_ = operation.next_pending;
+        deliver(operation, Completion{-ECANCELED, false, nullptr});
+    }
+}
+
+void UringBackend::reap() noexcept {
+    deliver_cancelled();
+    unsigned head = 0;
+    unsigned count = 0;
+    io_uring_cqe* entry = nullptr;
+    io_uring_for_each_cqe(&ring_, head, entry) {
+        ++count;
+        on_entry(*entry);
+    }
+    io_uring_cq_advance(&ring_, count);
+}
+
+void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
+    const std::uint64_t tag = entry.user_data;
+    if (tag == ignored_tag) return;
+    if (tag == wake_tag) {
+        if (entry.flags & IORING_CQE_F_MORE) return;
+        wake_armed_ = false;
+        if (!detaching_) arm_wake();
+        return;
+    }
+    auto& operation = *reinterpret_cast<Operation*>(tag >> 16);
+    if (operation.generation != static_cast<std::uint16_t>(tag)) [[unlikely]] {
+        drop_stale(operation, entry);
+        return;
+    }
+    Completion completion{entry.res, (entry.flags & IORING_CQE_F_MORE) != 0, nullptr};
+    if (entry.flags & IORING_CQE_F_BUFFER) {
+        Segment* segment =
+            pool_->lend(entry.flags >> IORING_CQE_BUFFER_SHIFT, static_cast<std::uint32_t>(std::max(entry.res, 0)));
+        if (entry.res > 0)
+            completion.segment = segment;
+        else
+            segment->release();
+    }
+    deliver(operation, completion);
+}
+
+// Cannot happen while every slot waits for its terminal completions; if it ever does, nothing leaks.
+void UringBackend::drop_stale(const Operation& operation, const io_uring_cqe& entry) noexcept {
+    if (entry.flags & IORING_CQE_F_BUFFER) pool_->lend(entry.flags >> IORING_CQE_BUFFER_SHIFT, 0)->release();
+    if (operation.kind == OperationKind::accept && entry.res >= 0) ::close(entry.res);
+}
+
+std::unique_ptr<Backend> make_uring_backend(const BackendOptions& options) {
+    return std::make_unique<UringBackend>(options);
+}
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSL-1.0
+// UringBackend: one io_uring per worker, SINGLE_ISSUER | DEFER_TASKRUN, with multishot accept and recv over a provided
+// buffer ring.
+//
+// The ring is made disabled, by the thread that makes the runtime, so that a refusal is known before any worker
+// runs; attach() enables it, which makes the calling thread its only submitter (io_uring_setup(2)).
+//
+// user_data names an operation by address and generation: (address << 16) | generation. A completion whose generation is not
+// the operation's is a stale one: what it carries (a descriptor, a buffer) is given back. Completion of cancel
+// requests and of the wake poll have numbers of their own.
+//
+// Submission queue full: the queue is handed to the kernel at once. If that does not make room either, operations wait
+// in an intrusive list; `reserved` entries are kept for cancels, so that ending never has to wait for beginning.
+#pragma once
+
+#include "runtime/src/os_backend.hpp"
+
+#include <liburing.h>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+// Receive buffers that the kernel takes from a ring in memory that both sides map (io_uring_register_buf_ring(3)).
+class UringPool final : public BufferPool {
+public:
+    static constexpr int group = 1;
+    UringPool(io_uring& ring, unsigned count, unsigned buffer_size);
+    ~UringPool() override;
+    // One release store makes everything recycled since the last call visible to the kernel.
+    void publish() noexcept;
+
+protected:
+    void recycle(unsigned index) noexcept override;
+
+private:
+    io_uring_buf_ring* ring_ = nullptr;
+    int unpublished_ = 0;
+};
+
+class UringBackend final : public OsBackend {
+public:
+    explicit UringBackend(const BackendOptions& options);
+    ~UringBackend() override;
+
+    std::string_view name() const noexcept override { return "io_uring"; }
+    void attach() override;
+    void detach() noexcept override;
+    void submit(Operation& operation) noexcept override;
+    void cancel(Operation& operation) noexcept override;
+    void poll() noexcept override;
+    void wait(Instant deadline) noexcept override;
+    bool spin() noexcept override;
+    BufferPool& buffers() noexcept override { return *pool_; }
+
+private:
+    static constexpr unsigned reserved = 16;  // submission entries that only cancels and the wake poll may take
+    static constexpr std::uint64_t ignored_tag = 0;
+    static constexpr std::uint64_t wake_tag = 1;
+
+    bool work_pending() const noexcept;  // the kernel has completions to make or to move: an enter is needed
+    io_uring_sqe* take_entry(unsigned keep) noexcept;
+    bool prepare(Operation& operation) noexcept;
+    void prepare_pending() noexcept;
+    void arm_wake() noexcept;
+    void before_enter() noexcept;
+    void deliver_cancelled() noexcept;
+    void reap() noexcept;
+    void on_entry(const io_uring_cqe& entry) noexcept;
+    void drop_stale(const Operation& operation, const io_uring_cqe& entry) noexcept;
+
+    io_uring ring_{};
+    std::unique_ptr<UringPool> pool_;
+    Operation* pending_head_ = nullptr;  // wait for room in the submission queue, oldest first
+    Operation* pending_tail_ = nullptr;
+    Operation* cancelled_ = nullptr;     // cancelled while pending; completed in the next poll
+    bool ring_open_ = false;
+    bool wake_armed_ = false;
+    bool detaching_ = false;
+};
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

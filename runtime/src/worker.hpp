@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: BSL-1.0
+// Worker: one thread's share of a Runtime: run queue, inbox, timers, backend. Everything in it belongs to its thread,
+// except post(), wake_if_parked() and the counters.
+//
+// One pass of the loop:
+//   1 take in the inbox and the buffers that other threads returned
+//   2 fire the timers that are due
+//   3 resume runnable tasks, at most `task_budget`
+//   4 flush what they wrote (one gathered send for each Link)
+//   5 hand everything to the backend and deliver completions: without waiting while tasks are runnable, else spin
+//     for options.spin, else park
+// A task that never stops yielding delays I/O, timers and posts by at most one budget.
+#pragma once
+
+#include <chainring/config.hpp>
+#include <chainring/runtime.hpp>
+#include <chainring/task_context.hpp>
+#include <chainring/time.hpp>
+
+#include "runtime/src/backend.hpp"
+#include "runtime/src/inbox.hpp"
+#include "runtime/src/park_state.hpp"
+#include "runtime/src/timer_queue.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+// Something that lives on a worker and has to end with it: a Link, a listener. Live from its making until retire(): the
+// worker does not exit before. A retired one may still have handles; when the worker goes, it becomes an orphan, whose
+// last handle frees it.
+class Resource {
+public:
+    enum class Stop : std::uint8_t {
+        drain,     // nothing new is begun
+        cancel,    // the tasks have been cancelled; what has no task ends now
+        finished,  // no task is left
+    };
+    Resource(const Resource&) = delete;
+    Resource& operator=(const Resource&) = delete;
+    virtual void on_stop(Stop stop) noexcept = 0;  // on the home worker; may retire itself, no other
+
+    Worker& home() const noexcept { return *home_; }
+    // Any thread. True: the home worker is gone.
+    bool orphaned() const noexcept { return orphaned_.load(std::memory_order_acquire); }
+
+protected:
+    explicit Resource(Worker& home) noexcept;
+    virtual ~Resource();
+    void retire() noexcept;  // home worker: nothing is in flight any more
+
+private:
+    friend class Worker;
+    void unlink() noexcept;
+    Worker* home_;
+    Resource** list_ = nullptr;  // the worker's list that it is in: live or retired
+    Resource* next_ = nullptr;
+    Resource* previous_ = nullptr;
+    std::atomic<bool> orphaned_{false};  // written once by the exiting worker, read by the holders of handles
+};
+
+// Work to be done once at the end of the pass, before the backend is entered.
+struct FlushNode {
+    FlushNode* next_flush = nullptr;
+    bool in_flush_list = false;
+    void (*flush)(FlushNode&) noexcept = nullptr;
+};
+
+// A receiver that found the pool empty; called when buffers are back.
+struct StarvedNode {
+    StarvedNode* next_starved = nullptr;
+    StarvedNode* previous_starved = nullptr;
+    bool starved = false;
+    void (*feed)(StarvedNode&) noexcept = nullptr;
+};
+
+class Worker {
+public:
+    static constexpr unsigned task_budget = 64;
+
+    Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> backend);
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
+    ~Worker();
+
+    // The worker that the calling thread runs, or null. Not inlined: a thread-local address must not be kept across a
+    // suspension.
+    [[gnu::noinline]] static Worker* current() noexcept;
+
+    void run();  // the thread's body: returns when the runtime has finished and nothing lives here any more
+
+    // Any thread.
+    void post(InboxNode& node) noexcept {
+        inbox_.push(node);
+        wake_if_parked();
+    }
+    void wake_if_parked() noexcept {
+        if (park_.must_wake()) {
+            wakes_.fetch_add(1, std::memory_order_relaxed);
+            backend_->wake();
+        }
+    }
+    void force_wake() noexcept { backend_->wake(); }  // async-signal-safe
+    WorkerMetrics metrics() const noexcept;
+    unsigned index() const noexcept { return index_; }
+    RuntimeState& runtime() const noexcept { return runtime_; }
+    std::size_t links() const noexcept { return links_.load(std::memory_order_relaxed); }
+
+    // The worker's thread from here on.
+    void make_runnable(TaskContext& task) noexcept;  // to the tail of the run queue
+    TaskContext* running() const noexcept { return running_; }
+    void task_ended(TaskContext& task) noexcept { ended_ = &task; }  // by the task's final suspension
+    void finish_task(TaskContext& task) noexcept;                   // frees it and tells its scope
+    static void cancel_task(TaskContext& task) noexcept;
+
+    void flush_later(FlushNode& node) noexcept;
+    void starve(StarvedNode& node) noexcept;
+    void unstarve(StarvedNode& node) noexcept;
+    void link_made() noexcept { links_.fetch_add(1, std::memory_order_relaxed); }
+    void link_gone() noexcept { links_.fetch_sub(1, std::memory_order_relaxed); }
+    void count_spill() noexcept { bump(spilled_); }
+
+    Backend& backend() noexcept { return *backend_; }
+    BufferPool& buffers() noexcept { return backend_->buffers(); }
+    TimerQueue& timers() noexcept { return timers_; }
+    Instant now() const noexcept { return backend_->now(); }
+    bool draining() const noexcept { return draining_; }
+
+private:
+    friend class Resource;
+    // Counters: written by the worker only (wakes_ and links_ aside), read by any thread.
+    using Counter = std::atomic<std::uint64_t>;
+    static void bump(Counter& counter, std::uint64_t by = 1) noexcept {
+        counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+    }
+
+    void take_inbox() noexcept;
+    void feed_starved() noexcept;
+    void resume_tasks() noexcept;
+    void flush() noexcept;
+    void reap_or_park() noexcept;
+    void park() noexcept;
+    bool spin() noexcept;
+    bool nothing_arrived() const noexcept;
+    bool look_at_stop() noexcept;
+    void stop_resources(Resource::Stop stop) noexcept;
+    bool may_exit() const noexcept;
+    void orphan_retired() noexcept;
+    void publish_counters() noexcept;
+
+    RuntimeState& runtime_;
+    unsigned index_;
+    std::unique_ptr<Backend> backend_;
+    TimerQueue timers_;
+
+    InboxNode* ready_head_ = nullptr;  // TaskContexts, linked by `next`
+    InboxNode* ready_tail_ = nullptr;
+    TaskContext* running_ = nullptr;
+    TaskContext* ended_ = nullptr;
+    FlushNode* flush_head_ = nullptr;
+    FlushNode* flush_tail_ = nullptr;
+    StarvedNode* starved_head_ = nullptr;
+    StarvedNode* starved_tail_ = nullptr;
+    Resource* live_ = nullptr;
+    Resource* retired_ = nullptr;
+    bool draining_ = false;
+    bool cancelling_ = false;
+    bool finished_ = false;
+
+    Counter passes_{0}, resumed_{0}, completions_{0}, parks_{0}, taken_{0}, starvings_{0}, spilled_{0};
+    Counter lent_{0}, in_flight_{0};
+    Counter wakes_{0};                    // any thread adds
+    std::atomic<std::size_t> links_{0};   // read by others to place new Links
+
+    Inbox<InboxNode> inbox_;
+    ParkState<> park_;
+};
+
+// Makes the task runnable on its worker. Any thread.
+void schedule(TaskContext& task) noexcept;
+
+// What every operation does when it begins to wait and when it ends; on the task's worker.
+inline void suspend(Waiter& waiter, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    TaskContext& task = *node.context;
+    waiter.task = &task;
+    task.resume = handle;
+    task.leaf = &node;
+    task.waiter = &waiter;
+}
+inline void resume(Waiter& waiter) noexcept {
+    TaskContext& task = *waiter.task;
+    task.waiter = nullptr;
+    task.worker->make_runnable(task);
+}
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: BSL-1.0
+"""Runs of the load generator: one, one that is repeated when it was disturbed, and all pairs of all cells."""
+
+import math
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+from . import processes
+
+WARM_UP = 0.2          # seconds
+START_AND_STOP = 0.1   # seconds that a run takes besides
+
+
+class LoadError(Exception):
+    """The generator failed, or found that the server does not echo."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    connections: int
+    size: int
+
+    def __str__(self):
+        return f"{self.connections} x {format_size(self.size)}"
+
+
+def format_size(size):
+    return f"{size // 1024} KiB" if size >= 1024 and size % 1024 == 0 else f"{size} B"
+
+
+@dataclass
+class CellResult:
+    """Per server name: the accepted runs, in the order of the pairs. `syscalls`: per request, or None."""
+
+    runs: dict = field(default_factory=dict)
+    syscalls: dict = field(default_factory=dict)
+
+
+def _pressure_us():
+    """How long some task has waited for a CPU so far, in microseconds; None where the kernel does not tell."""
+    try:
+        with open("/proc/pressure/cpu", encoding="ascii") as file:
+            return int(file.readline().rpartition("total=")[2])
+    except (OSError, ValueError):
+        return None
+
+
+def parse_line(text):
+    """The generator's `key=value ...` line as a dictionary of numbers."""
+    return {key: float(value) for key, _, value in (word.partition("=") for word in text.split())}
+
+
+class Generator:
+    def __init__(self, program, options):
+        self._program = program
+        self._options = options
+
+    def command(self, server, cell, seconds, warm_up, depth, verify=False):
+        words = [self._program, "-q", "-u", "-p", server.port, "-n", cell.connections, "-s", cell.size]
+        words += ["-D", depth, "-d", seconds, "-w", warm_up, "-c", self._options.load_cpu, "-P", server.pid]
+        return words + ["-V"] if verify else words
+
+    def run(self, server, command, seconds):
+        """Runs a generator command (perhaps under another program) to its end; returns its figures."""
+        server.check_alive()
+        process = processes.spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            output, errors = process.communicate(timeout=seconds + 30)
+        except subprocess.TimeoutExpired:
+            raise LoadError(f"{server.name}: the generator did not end") from None
+        finally:
+            processes.kill(process)
+        if process.returncode:
+            server.check_alive()
+            what = errors.strip() or f"the generator ended with status {process.returncode}"
+            raise LoadError(f"{server.name}: {what}")
+        server.check_alive()
+        figures = parse_line(output)
+        if not figures.get("requests"):
+            raise LoadError(f"{server.name}: no request was answered")
+        return figures
+
+    def measure(self, server, cell):
+        """One run with its CPU pressure added, in percent of its time."""
+        command = self.command(server, cell, self._options.seconds, WARM_UP, self._options.depth)
+        before, start = _pressure_us(), time.monotonic()
+        figures = self.run(server, command, self._options.seconds + WARM_UP)
+        after, wall = _pressure_us(), time.monotonic() - start
+        figures["pressure"] = 0.0 if before is None or after is None else (after - before) / wall / 1e4
+        return figures
+
+    def verify(self, server):
+        """A short run that compares every byte; odd sizes, so that messages straddle every buffer."""
+        cell = Cell(connections=8, size=10007)
+        self.run(server, self.command(server, cell, 0.3, 0, depth=3, verify=True), 0.3)
+
+
+class Campaign:
+    """All pairs of all cells over servers that are all running; only one of them has work at a time.
+
+    A round of a cell runs the server under test between the two yardsticks; the next round has the opposite
+    order, so that neither member of a pair always goes first. Two things disqualify a measurement, and neither
+    looks at the server under test:
+      - a run, in which tasks waited for a CPU (other work on this machine) for too large a part of its time;
+      - a round, in which the two yardsticks differ too much: the machine has changed its speed, as a virtual one
+        does when its host has other work, which this machine's own pressure does not show.
+    """
+
+    def __init__(self, generator, servers, options):
+        self._generator = generator
+        self._subject, *self._yardsticks = servers
+        self._options = options
+        self.cells = [Cell(n, s) for n in options.conns for s in options.sizes]
+        self.planned = len(self.cells) * options.pairs * len(servers)
+        # Repeats may at most double the whole; within that, each run and each round has its own bound.
+        self._repeats_left = self.planned if options.repeats else 0
+
+    @property
+    def repeated(self):
+        return self.planned - self._repeats_left if self._options.repeats else 0
+
+    def seconds_planned(self):
+        return self.planned * (self._options.seconds + WARM_UP + START_AND_STOP)
+
+    def run(self):
+        first, last = self._yardsticks
+        order = [first, self._subject, last]
+        results = {cell: CellResult({s.name: [] for s in order}) for cell in self.cells}
+        for number in range(self._options.pairs):
+            for cell in self.cells:
+                runs = self._round(order, cell)
+                for name, figures in runs.items():
+                    results[cell].runs[name].append(figures)
+                rates = "  ".join(f"{name} {figures['req_s']:.0f}/s" for name, figures in runs.items())
+                print(f"pair {number + 1}/{self._options.pairs}  {cell}:  {rates}", file=sys.stderr)
+            order.reverse()
+        return results
+
+    def _round(self, order, cell):
+        """Repeats the round until the machine kept its speed; the steadiest round when it never did."""
+        best, least_drift = None, math.inf
+        for attempt in range(self._options.repeats + 1):
+            if attempt and not self._may_repeat(len(order)):
+                break
+            runs = {server.name: self._run(server, cell) for server in order}
+            low, high = sorted(runs[server.name]["req_s"] for server in self._yardsticks)
+            drift = (high / low - 1) * 100
+            if drift < least_drift:
+                best, least_drift = runs, drift
+            if drift <= self._options.max_drift:
+                break
+        for figures in best.values():
+            figures["drift"] = least_drift
+            figures["disturbed"] |= least_drift > self._options.max_drift
+        return best
+
+    def _run(self, server, cell):
+        """Repeats the run until nothing else wanted the CPUs; the least disturbed run when that never was."""
+        best = None
+        for attempt in range(self._options.repeats + 1):
+            if attempt and not self._may_repeat(1):
+                break
+            figures = self._generator.measure(server, cell)
+            if best is None or figures["pressure"] < best["pressure"]:
+                best = figures
+            if best["pressure"] <= self._options.max_pressure:
+                break
+        best["disturbed"] = best["pressure"] > self._options.max_pressure
+        return best
+
+    def _may_repeat(self, runs):
+        if self._repeats_left < runs:
+            return False
+        self._repeats_left -= runs
+        return True
