@@ -33,9 +33,7 @@ LinkState::LinkState(Worker& home_worker, int fd) noexcept
     home_worker.link_made();
 }
 
-LinkState::~LinkState() {
-    if (!orphaned()) home().link_gone();
-}
+LinkState::~LinkState() = default;
 
 LinkState* LinkState::adopt(Worker& home, int fd) {
     try {
@@ -162,6 +160,7 @@ void LinkState::finish_end() noexcept {
     home().backend().close(endpoint_);
     if (CloseOp* closer = std::exchange(closer_, nullptr))
         if (closer->try_claim(Wake::completed)) closer->finish();
+    home().link_gone();
     retire();
     home().flush_later(*this);
 }

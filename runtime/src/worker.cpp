@@ -80,7 +80,7 @@ void Worker::run() {
 }
 
 bool Worker::may_exit() const noexcept {
-    return runtime_.finishing.load(std::memory_order_acquire) && !live_ && !ready_head_ &&
+    return runtime_.finishing.load(std::memory_order_acquire) && !live_ && !ready_head_ && !flush_head_ &&
            backend_->in_flight() == 0 && inbox_.empty();
 }
 

@@ -112,8 +112,8 @@ private:
 Sleep sleep_for(Duration duration) noexcept;
 Sleep sleep_until(Instant instant) noexcept;
 
-// Lets every other runnable task of this worker, and its I/O, go first. Yields true, or false when the task is
-// cancelled, so that a loop of yields can end.
+// Lets the other runnable tasks of this worker go first; its I/O, timers and inbox get their turn after at most 64 resumed
+// tasks. Yields true, or false when the task is cancelled, so that a loop of yields can end.
 class [[nodiscard]] Yield {
 public:
     bool await_ready() const noexcept { return false; }

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: BSL-1.0
+// Listening, accepting, connecting, serving, and the drain at stop.
+#include "tests/unit/support.hpp"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <vector>
+
+using namespace support;
+
+namespace {
+
+Task<> echo(Link link) {
+    while (auto chunk = co_await link.recv())
+        if (!co_await link.send(std::move(*chunk))) break;
+}
+
+Task<> round_trip(Address address, std::atomic<int>* good) {
+    auto link = (co_await Link::connect(address)).value();
+    (co_await link.send("ping")).value();
+    std::array<std::byte, 4> back{};
+    if (co_await link.recv_exact(back)) ++*good;
+    co_await link.close();
+}
+
+Task<> serve_echo(Listener* listener) { co_await listener->serve(echo); }
+
+}  // namespace
+
+TEST_CASE("port 0 takes a free port, which the listener knows") {
+    in_runtime([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        CHECK(listener.address().port() != 0);
+        auto link = (co_await Link::connect(listener.address())).value();
+        CHECK(link.peer()->to_string() == listener.address().to_string());
+        auto accepted = (co_await listener.accept()).value();
+        CHECK(accepted.peer()->to_string() == link.local()->to_string());
+    });
+}
+
+TEST_CASE("a port in use is found, with every spread") {
+    in_runtime([]() -> Task<> {
+        for (const Spread first : {Spread::round_robin, Spread::reuse_port}) {
+            for (const Spread second : {Spread::round_robin, Spread::least_loaded, Spread::reuse_port}) {
+                ListenOptions options;
+                options.spread = first;
+                auto listener = (co_await Listener::bind("127.0.0.1:0", options)).value();
+                options.spread = second;
+                auto clash = co_await Listener::bind(listener.address(), options);
+                CHECK(clash.error() == std::errc::address_in_use);
+            }
+        }
+    });
+}
+
+TEST_CASE("bad addresses are refused with a reason") {
+    in_runtime([]() -> Task<> {
+        CHECK((co_await Listener::bind("nonsense")).error() == Errc::invalid_address);
+        CHECK((co_await Listener::bind("127.0.0.1:99999")).error() == Errc::invalid_address);
+        CHECK((co_await Listener::bind("192.0.2.1:0")).error() == std::errc::address_not_available);
+        CHECK((co_await Listener::bind("unix:/no/such/directory/socket")).error() == std::errc::no_such_file_or_directory);
+        ListenOptions shared;
+        shared.spread = Spread::reuse_port;
+        CHECK((co_await Listener::bind("unix:@chainring-shared", shared)).error() == Errc::not_supported);
+        CHECK((co_await Link::connect("nonsense")).error() == Errc::invalid_address);
+        CHECK((co_await Link::connect("127.0.0.1:1")).error() == std::errc::connection_refused);
+        CHECK((co_await Link::connect("unix:/no/such/socket")).error() == std::errc::no_such_file_or_directory);
+    });
+}
+
+TEST_CASE("IPv4, IPv6, unix path and abstract sockets carry the same bytes") {
+    const std::string path = "unix:/tmp/chainring-test-" + std::to_string(getpid());
+    for (const std::string& where : {std::string("127.0.0.1:0"), std::string("[::1]:0"), path, "unix:@chainring-" + std::to_string(getpid())}) {
+        CAPTURE(where);
+        in_runtime([](const std::string* at) -> Task<> {
+            auto listener = (co_await Listener::bind(*at)).value();
+            std::atomic<int> good{0};
+            Scope serving;
+            serving.spawn(serve_echo, &listener);
+            Scope scope;
+            for (int client = 0; client < 10; ++client) scope.spawn(round_trip, listener.address(), &good);
+            co_await scope.join();
+            CHECK(good == 10);
+            serving.cancel();
+            co_await serving.join();
+        }, &where);
+    }
+    CHECK(access(path.c_str() + 5, F_OK) != 0);  // the path was removed
+}
+
+TEST_CASE("a unix socket that a dead process left behind is replaced, a live one is not") {
+    const std::string path = "/tmp/chainring-stale-" + std::to_string(getpid());
+    {
+        const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        const auto address = *Address::parse("unix:" + path);
+        REQUIRE(bind(fd, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) == 0);
+        close(fd);
+    }
+    in_runtime([](const std::string* where) -> Task<> {
+        auto listener = (co_await Listener::bind("unix:" + *where)).value();
+        auto clash = co_await Listener::bind("unix:" + *where);
+        CHECK(clash.error() == std::errc::address_in_use);
+    }, &path);
+}
+
+TEST_CASE("an accept times out, is cancelled, and loses no connection by it") {
+    in_runtime([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        auto nobody = co_await listener.accept().within(5ms);
+        CHECK(nobody.error() == Errc::timed_out);
+        std::error_code error;
+        Scope scope;
+        scope.spawn([](Listener* from, std::error_code* why) -> Task<> { *why = (co_await from->accept()).error(); }, &listener, &error);
+        co_await yield();
+        scope.cancel();
+        co_await scope.join();
+        CHECK(error == Errc::cancelled);
+        int accepted = 0;
+        std::vector<Link> kept;
+        for (int round = 0; round < 300; ++round) {
+            kept.push_back((co_await Link::connect(listener.address())).value());
+            auto link = co_await listener.accept().within(std::chrono::microseconds(round % 50));
+            if (link) ++accepted;
+        }
+        while (accepted < 300) {
+            auto link = co_await listener.accept().within(5s);
+            REQUIRE(link);
+            ++accepted;
+        }
+        auto none = co_await listener.accept().within(5ms);
+        CHECK(none.error() == Errc::timed_out);
+    });
+}
+
+TEST_CASE("a connect to somebody who does not answer ends with its limit, or its task's cancel") {
+    const int before = descriptors();
+    in_runtime([]() -> Task<> {
+        // A listener whose queue is full does not answer.
+        ListenOptions tiny;
+        tiny.backlog = 1;
+        auto listener = (co_await Listener::bind("127.0.0.1:0", tiny)).value();
+        std::vector<Link> filling;
+        std::error_code last;
+        for (int attempt = 0; attempt < 10 && !last; ++attempt) {
+            auto link = co_await Link::connect(listener.address()).within(50ms);
+            if (link)
+                filling.push_back(std::move(*link));
+            else
+                last = link.error();
+        }
+        CHECK(last == Errc::timed_out);
+        std::error_code error;
+        Scope scope;
+        scope.spawn([](Address to, std::error_code* why) -> Task<> { *why = (co_await Link::connect(to)).error(); }, listener.address(),
+                    &error);
+        co_await sleep_for(2ms);
+        scope.cancel();
+        co_await scope.join();
+        CHECK(error == Errc::cancelled);
+    });
+    CHECK(descriptors() == before);
+}
+
+TEST_CASE("round robin spreads connections evenly over the workers") {
+    RuntimeOptions options = one_worker();
+    options.workers = 3;
+    in_runtime_with(options, []() -> Task<> {
+        for (const Spread spread : {Spread::round_robin, Spread::least_loaded}) {
+            ListenOptions listening;
+            listening.spread = spread;
+            auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
+            std::array<std::atomic<int>, 3> at{};
+            Scope serving;
+            serving.spawn([](Listener* from, std::array<std::atomic<int>, 3>* counts) -> Task<> {
+                co_await from->serve([](Link link, std::array<std::atomic<int>, 3>* seen) -> Task<> {
+                    ++(*seen)[Runtime::current_worker()];
+                    CHECK(link.home() == Runtime::current_worker());
+                    while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
+                }, counts);
+            }, &listener, &at);
+            std::vector<Link> links;
+            for (int client = 0; client < 30; ++client) links.push_back((co_await Link::connect(listener.address())).value());
+            while (at[0] + at[1] + at[2] < 30) co_await sleep_for(100us);
+            if (spread == Spread::round_robin)
+                for (const auto& count : at) CHECK(count == 10);
+            else  // the clients' ends live on worker 0, which therefore gets no more than its share
+                CHECK(at[0] <= 10);
+            links.clear();
+            serving.cancel();
+            co_await serving.join();
+        }
+    });
+}
+
+TEST_CASE("with reuse_port every worker listens and serves") {
+    RuntimeOptions options = one_worker();
+    options.workers = 2;
+    in_runtime_with(options, []() -> Task<> {
+        ListenOptions listening;
+        listening.spread = Spread::reuse_port;
+        auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
+        std::array<std::atomic<int>, 2> at{};
+        Scope serving;
+        serving.spawn([](Listener* from, std::array<std::atomic<int>, 2>* counts) -> Task<> {
+            co_await from->serve([](Link link, std::array<std::atomic<int>, 2>* seen) -> Task<> {
+                ++(*seen)[Runtime::current_worker()];
+                while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
+            }, counts);
+        }, &listener, &at);
+        co_await sleep_for(5ms);
+        std::vector<Link> links;
+        for (int client = 0; client < 64; ++client) links.push_back((co_await Link::connect(listener.address())).value());
+        while (at[0] + at[1] < 64) co_await sleep_for(100us);
+        CHECK(at[0] > 0);
+        CHECK(at[1] > 0);
+        links.clear();
+        serving.cancel();
+        co_await serving.join();
+    });
+}
+
+TEST_CASE("running out of descriptors pauses accepting, spins not, and recovers") {
+    rlimit saved{};
+    getrlimit(RLIMIT_NOFILE, &saved);
+    in_runtime([](rlimit old) -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        std::vector<Link> clients;
+        std::atomic<int> good{0};
+        Scope serving;
+        serving.spawn(serve_echo, &listener);
+        rlimit few = old;
+        few.rlim_cur = static_cast<rlim_t>(descriptors()) + 10;
+        setrlimit(RLIMIT_NOFILE, &few);
+        std::error_code error;
+        while (!error) {
+            auto link = co_await Link::connect(listener.address());
+            if (link)
+                clients.push_back(std::move(*link));
+            else
+                error = link.error();
+            co_await sleep_for(1ms);
+        }
+        CHECK(error == std::errc::too_many_files_open);
+        const std::uint64_t before = metrics().passes;
+        co_await sleep_for(100ms);
+        CHECK(metrics().passes - before < 50);
+        setrlimit(RLIMIT_NOFILE, &old);
+        (co_await clients.back().send("still there?")).value();
+        auto answer = co_await clients.back().recv().within(5s);
+        CHECK(answer);
+        co_await round_trip(listener.address(), &good);
+        CHECK(good == 1);
+        clients.clear();
+        serving.cancel();
+        co_await serving.join();
+    }, saved);
+}
+
+TEST_CASE("at stop, what the kernel had accepted is served and idle receives end with shutting_down") {
+    static std::atomic<int> shut_down;
+    static std::atomic<int> answered;
+    shut_down = answered = 0;
+    in_runtime([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        const Address address = listener.address();
+        std::vector<Link> clients;
+        for (int client = 0; client < 5; ++client) {  // connected before anybody accepts
+            clients.push_back((co_await Link::connect(address)).value());
+            (co_await clients.back().send("question")).value();
+        }
+        Runtime::current().request_stop();
+        co_await listener.serve([](Link link) -> Task<> {
+            for (;;) {
+                auto chunk = co_await link.recv();
+                if (!chunk) {
+                    if (chunk.error() == Errc::shutting_down) ++shut_down;
+                    break;
+                }
+                if (co_await link.send(std::move(*chunk))) ++answered;
+            }
+        });
+        for (Link& client : clients) {
+            std::string text;
+            while (auto chunk = co_await client.recv().ignore_drain()) text += chunk->to_string();
+            CHECK((text == "question" || text.empty()));  // whole or not begun
+        }
+        auto refused = co_await Link::connect(address);
+        CHECK(refused.error() == std::errc::connection_refused);
+    });
+    MESSAGE("answered " << answered.load() << ", ended idle " << shut_down.load());
+    CHECK(shut_down == 5);
+}
+
+TEST_CASE("a handler's exception ends serve, which rethrows it") {
+    in_runtime([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        auto client = (co_await Link::connect(listener.address())).value();
+        bool caught = false;
+        try {
+            co_await listener.serve([](Link) -> Task<> {
+                throw std::runtime_error("handler");
+                co_return;
+            });
+        } catch (const std::runtime_error&) {
+            caught = true;
+        }
+        CHECK(caught);
+    });
+}
+
+TEST_CASE("after the grace period what has not ended is cancelled") {
+    RuntimeOptions options = one_worker();
+    ManualClock clock;
+    options.clock = &clock;
+    options.stop_grace = 30s;
+    in_runtime_with(options, [](ManualClock* time) -> Task<> {
+        Scope scope;
+        bool whole = true;
+        scope.spawn([](bool* slept) -> Task<> { *slept = co_await sleep_for(1000h); }, &whole);
+        Runtime::current().request_stop();
+        co_await passes(3);
+        CHECK(scope.size() == 1);  // draining cancels nobody
+        time->advance(30s);
+        co_await scope.join();
+        CHECK(!whole);
+        CHECK(!co_await sleep_for(1s));
+    }, &clock);
+}
+
+TEST_CASE("a second stop request cancels at once") {
+    in_runtime([]() -> Task<> {
+        Runtime::current().request_stop();
+        Runtime::current().request_stop();
+        CHECK(!co_await sleep_for(1h));
+    });
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "tests/unit/support.hpp"
+
+using namespace support;
+
+namespace {
+
+Task<> relay_between(Link* first, Link* second, RelayOutcome* outcome) { *outcome = co_await relay(*first, *second); }
+
+Task<> send_all(Link* link, std::size_t bytes) {
+    const std::string block(100'000, 'r');
+    for (std::size_t sent = 0; sent < bytes; sent += block.size()) (co_await link->send(block)).value();
+    (co_await link->shutdown_write()).value();
+}
+
+Task<> count_all(Link* link, std::size_t* bytes) {
+    while (auto chunk = co_await link->recv()) *bytes += chunk->size();
+}
+
+}  // namespace
+
+TEST_CASE("a relay passes both directions on, and each end of stream") {
+    in_runtime([]() -> Task<> {
+        auto client = co_await connected();
+        auto server = co_await connected();
+        RelayOutcome outcome;
+        std::size_t at_server = 0;
+        std::size_t at_client = 0;
+        Scope scope;
+        scope.spawn(relay_between, &client.far, &server.near, &outcome);
+        scope.spawn(send_all, &client.near, std::size_t{10'000'000});
+        scope.spawn(count_all, &server.far, &at_server);
+        while (at_server < 10'000'000) co_await sleep_for(100us);
+        // The client's direction has ended; the answer still comes through.
+        scope.spawn(count_all, &client.near, &at_client);
+        scope.spawn(send_all, &server.far, std::size_t{20'000'000});
+        co_await scope.join();
+        CHECK(at_client == 20'000'000);
+        CHECK(outcome.forward == 10'000'000);
+        CHECK(outcome.backward == 20'000'000);
+        CHECK(!outcome.error);
+    });
+}
+
+TEST_CASE("an error in one direction ends both") {
+    in_runtime([]() -> Task<> {
+        auto client = co_await connected();
+        auto server = co_await connected();
+        RelayOutcome outcome;
+        Scope scope;
+        scope.spawn(relay_between, &client.far, &server.near, &outcome);
+        (co_await client.near.send("hello")).value();
+        (co_await server.far.recv()).value();
+        server.far.abort();
+        co_await scope.join();
+        CHECK(outcome.error);
+        auto gone = co_await client.near.recv();
+        CHECK(!gone);
+    });
+}
+
+TEST_CASE("a cancelled relay ends") {
+    in_runtime([]() -> Task<> {
+        auto client = co_await connected();
+        auto server = co_await connected();
+        RelayOutcome outcome;
+        Scope scope;
+        scope.spawn(relay_between, &client.far, &server.near, &outcome);
+        co_await yield();
+        scope.cancel();
+        co_await scope.join();
+        CHECK(outcome.error == Errc::cancelled);
+    });
+}
