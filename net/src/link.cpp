@@ -42,8 +42,8 @@ void Link::drop() noexcept {
 
 void Link::abort() noexcept { state()->request_abort(); }
 
-Outbox Link::outbox(std::size_t limit) noexcept {
-    state()->set_post_limit(limit);
+Outbox Link::outbox(std::size_t limit) {
+    state()->accept_posts(limit);
     return Outbox(*state());
 }
 
@@ -70,7 +70,7 @@ std::size_t Outbox::queued() const noexcept { return link_ ? link_->posted() : 0
 // ---- CloseOp
 
 CloseOp::CloseOp(detail::LinkState* link) noexcept : link_(link) {
-    what = "close";
+    waits_in = detail::WaitKind::close;
     cancel = [](detail::Waiter& waiter, detail::Wake) noexcept {
         static_cast<CloseOp&>(waiter).link_->abort();  // its end completes this
     };
@@ -143,7 +143,7 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
             op.error_ = {-completion.result, std::system_category()};
         if (op.try_claim(detail::Wake::completed)) op.finish();
     };
-    what = "connect";
+    waits_in = detail::WaitKind::connect;
     cancel = end_early;
     begin(node, handle, limit_);
     worker.backend().submit(attempt);

@@ -28,16 +28,33 @@ bool LinkState::reading_allowed() const noexcept {
 
 // A receive waits, or room has come back: makes sure that data can arrive.
 void LinkState::want_data() noexcept {
-    if (recv_.armed || starved || !reading_allowed()) return;
+    if (recv_op().armed || starved || !reading_allowed()) return;
     if (phase_ == Phase::open && unread_bytes_ >= read_ahead && !reader_) return;
     arm_recv();
 }
 
-void LinkState::arm_recv() noexcept { home().backend().submit(recv_); }
+void LinkState::arm_recv() noexcept { home().backend().submit(recv_op()); }
+
+// Draining: a connection that was accepted with its request already there is still served. Once, and only when nothing is
+// armed, whose bytes would come first.
+void LinkState::last_look() noexcept {
+    if (recv_op().armed || std::exchange(looked_, true)) return;
+    Segment* segment = Segment::allocate(read_ahead / 4);
+    const int arrived = home().backend().try_recv(endpoint_.fd, {segment->data, segment->capacity});
+    segment->size = static_cast<std::uint32_t>(std::max(arrived, 0));
+    if (arrived > 0) {
+        unread_bytes_ += segment->size;
+        (unread_tail_ ? unread_tail_->next : unread_head_) = segment;
+        unread_tail_ = segment;
+        return;
+    }
+    segment->release();
+    if (arrived == 0) end_read_side(ReadSide::eof, 0);
+}
 
 void LinkState::pause_recv() noexcept {
     home().unstarve(*this);
-    home().backend().cancel(recv_);  // what arrives until its terminal completion is queued
+    home().backend().cancel(recv_op());  // what arrives until its terminal completion is queued
 }
 
 void LinkState::on_recv(const Completion& completion) noexcept {
@@ -49,11 +66,11 @@ void LinkState::on_recv(const Completion& completion) noexcept {
     } else if (completion.result == 0) {
         end_read_side(ReadSide::eof, 0);
     } else if (completion.result == -ENOBUFS) {
-        home().starve(*this);
+        home().starve(*this, [](StarvedNode& node) noexcept { static_cast<LinkState&>(node).want_data(); });
     } else if (completion.result != -ECANCELED && completion.result < 0) {
         end_read_side(ReadSide::failed, -completion.result);
     }
-    if (recv_.armed) return;
+    if (recv_op().armed) return;
     if (phase_ == Phase::ending)
         finish_end();
     else if (reader_ || phase_ == Phase::lingering)
@@ -112,7 +129,7 @@ void LinkState::spill_all() noexcept {
     unread_tail_ = nullptr;
     unread_bytes_ = 0;
     while (segment) {
-        Segment* next = std::exchange(segment->next, nullptr);
+        Segment* following = std::exchange(segment->next, nullptr);
         if (segment->pool) {
             spill({segment->data, segment->size});
             segment->release();
@@ -121,7 +138,7 @@ void LinkState::spill_all() noexcept {
             (unread_tail_ ? unread_tail_->next : unread_head_) = segment;
             unread_tail_ = segment;
         }
-        segment = next;
+        segment = following;
     }
 }
 
@@ -133,26 +150,26 @@ void LinkState::drop_unread() noexcept {
 
 Chunk LinkState::take_all_unread() noexcept {
     if (home().buffers().scarce()) spill_all();  // a Chunk may be kept for long
-    const std::size_t size = std::exchange(unread_bytes_, 0);
+    const std::size_t bytes = std::exchange(unread_bytes_, 0);
     unread_tail_ = nullptr;
-    return Chunk(std::exchange(unread_head_, nullptr), size);
+    return Chunk(std::exchange(unread_head_, nullptr), bytes);
 }
 
 std::size_t LinkState::take_unread(std::span<std::byte> into) noexcept {
-    std::size_t taken = 0;
-    while (taken < into.size() && unread_head_) {
+    std::size_t copied = 0;
+    while (copied < into.size() && unread_head_) {
         Segment& segment = *unread_head_;
-        const std::size_t part = std::min<std::size_t>(segment.size, into.size() - taken);
-        std::memcpy(into.data() + taken, segment.data, part);
-        taken += part;
+        const std::size_t part = std::min<std::size_t>(segment.size, into.size() - copied);
+        std::memcpy(into.data() + copied, segment.data, part);
+        copied += part;
         segment.drop_front(part);
         if (segment.size > 0) break;
         unread_head_ = segment.next;
         if (!unread_head_) unread_tail_ = nullptr;
         segment.release();
     }
-    unread_bytes_ -= taken;
-    return taken;
+    unread_bytes_ -= copied;
+    return copied;
 }
 
 void LinkState::put_back(std::span<const std::byte> bytes) {
@@ -180,7 +197,12 @@ bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> 
     reader_ = &op;
     if (draining_ && !reading_allowed()) {
         reader_ = nullptr;
-        return refuse(Wake::shutting_down);
+        last_look();
+        op.satisfied_ = op.step_(op);
+        if (op.satisfied_) return false;
+        if (read_side_ != ReadSide::open) return refuse(Wake::closed);
+        if (unread_bytes_ == 0 && !op.begun()) return refuse(Wake::shutting_down);
+        reader_ = &op;  // a part of what it asks for is there: the rest may follow
     }
     suspend(op, node, handle);
     if (op.limit_.given())
@@ -227,7 +249,7 @@ std::error_code LinkState::read_error(Wake why) const noexcept {
 namespace detail {
 
 ReadOp::ReadOp(LinkState* link, Step step) noexcept : link_(link), step_(step) {
-    what = "recv";
+    waits_in = WaitKind::recv;
     cancel = [](Waiter& waiter, Wake why) noexcept {
         auto& self = static_cast<ReadOp&>(waiter);
         self.link_->end_read(self, why);
@@ -268,7 +290,7 @@ Result<std::size_t> RecvIntoOp::await_resume() noexcept {
 
 RecvExactOp::RecvExactOp(detail::LinkState* link, std::span<std::byte> into) noexcept
     : ReadOp(link, step), into_(into) {
-    what = "recv_exact";
+    waits_in = detail::WaitKind::recv_exact;
 }
 
 bool RecvExactOp::step(detail::ReadOp& op) noexcept {
@@ -286,7 +308,7 @@ Result<void> RecvExactOp::await_resume() {
 
 RecvUntilOp::RecvUntilOp(detail::LinkState* link, std::string_view delimiter, std::size_t max) noexcept
     : ReadOp(link, step), delimiter_(delimiter), max_(std::min<std::size_t>(max, 16U << 20)) {
-    what = "recv_until";
+    waits_in = detail::WaitKind::recv_until;
     accumulates_ = true;
     CHAINRING_REQUIRE(!delimiter.empty() && delimiter.size() <= 64, "recv_until takes a delimiter of 1 to 64 bytes");
 }

@@ -60,18 +60,16 @@ void add_unit(Gather& gather, const SendUnit& unit) noexcept {
 }
 
 // Moves the unit past `bytes` that the kernel has taken.
-void advance(SendUnit& unit, std::size_t bytes) noexcept {
+void advance_unit(SendUnit& unit, std::size_t bytes) noexcept {
     unit.left -= bytes;
     unit.sent += bytes;
     switch (unit.kind) {
         case SendUnit::Kind::bytes: unit.source = static_cast<const std::byte*>(unit.source) + bytes; break;
         case SendUnit::Kind::slices: {
             const auto* slice = static_cast<const IoSlice*>(unit.source);
-            unit.slice_offset += bytes;
-            while (unit.left > 0 && unit.slice_offset >= slice->bytes.size()) {
-                unit.slice_offset -= slice->bytes.size();
-                ++slice;
-            }
+            std::size_t offset = unit.slice_offset + bytes;
+            while (unit.left > 0 && offset >= slice->bytes.size()) offset -= (slice++)->bytes.size();
+            unit.slice_offset = offset & 0xffff'ffff'ffff;
             unit.source = slice;
             break;
         }
@@ -120,26 +118,40 @@ std::error_code error_of(Wake why) noexcept {
     }
 }
 
+}  // namespace
+
+// What the Outboxes of a Link share. Every member: any thread.
+struct Posts {
+    std::atomic<SendUnit*> newest{nullptr};  // posters push, home takes all
+    std::atomic<std::size_t> bytes{0};       // posted and not yet taken by the kernel
+    std::atomic<std::size_t> limit{0};
+    std::atomic<bool> accepted{true};
+};
+
+namespace {
+
 // What an Outbox posts: a unit with the payload that it sends.
 struct PostUnit : SendUnit {
-    PostUnit(LinkState& to, Payload&& what) : link(&to), payload(std::move(what)) {
+    PostUnit(Posts& of, Payload&& what) noexcept : posts(&of), payload(std::move(what)) {
         source = payload.bytes().data();
         left = payload.size();
     }
-    LinkState* link;
+    Posts* posts;
     Payload payload;
 };
 
 }  // namespace
 
+LinkState::~LinkState() { delete posts_; }
+
 // ---- the queue
 
 void LinkState::enqueue(SendUnit& unit) noexcept {
-    if (out_.armed && !out_.nowait) copy_out(unit);  // it would wait behind a send that waits for the network
+    if (send_op().armed && !send_op().nowait) copy_out(unit);  // it would wait behind a send that waits for the network
     unit.next = nullptr;
     (out_tail_ ? out_tail_->next : out_head_) = &unit;
     out_tail_ = &unit;
-    if (!out_.armed) home().flush_later(*this);
+    if (!send_op().armed) home().flush_later(*this);
 }
 
 void LinkState::finish_front(std::error_code error) noexcept {
@@ -158,7 +170,7 @@ bool LinkState::unlink_unsent(SendUnit& unit) noexcept {
         if (!at) return false;
         previous = at;
     }
-    if (out_.armed && index < gathered_) return false;
+    if (send_op().armed && index < gathered_) return false;
     (previous ? previous->next : out_head_) = unit.next;
     if (out_tail_ == &unit) out_tail_ = previous;
     return true;
@@ -173,8 +185,8 @@ void LinkState::interrupt(SendUnit& unit, Wake why) noexcept {
         return;
     }
     unit.ending = why;
-    if (out_.armed)
-        home().backend().cancel(out_);
+    if (send_op().armed)
+        home().backend().cancel(send_op());
     else
         settle_interrupted();
 }
@@ -199,10 +211,10 @@ void LinkState::settle_interrupted() noexcept {
 // Ends every unit that the kernel does not have, and all that come later, with `error`.
 void LinkState::fail_writes(std::error_code error) noexcept {
     if (!write_error_) write_error_ = error;
-    accepts_posts_.store(false, std::memory_order_relaxed);
+    refuse_posts();
     SendUnit** at = &out_head_;
     out_tail_ = nullptr;
-    for (std::uint32_t keep = out_.armed ? gathered_ : 0; keep > 0 && *at; --keep) {
+    for (std::uint32_t keep = send_op().armed ? gathered_ : 0; keep > 0 && *at; --keep) {
         out_tail_ = *at;
         at = &(*at)->next;
     }
@@ -210,14 +222,14 @@ void LinkState::fail_writes(std::error_code error) noexcept {
     while (failed) {
         SendUnit& unit = *failed;
         failed = failed->next;  // done() may free the unit
-        unit.done(unit, write_error_);
+        unit.done(unit, std::error_code(write_error_));
     }
 }
 
 // ---- the send in flight
 
 void LinkState::flush_out() noexcept {
-    if (out_.armed || phase_ >= Phase::ending) return;
+    if (send_op().armed || phase_ >= Phase::ending) return;
     while (out_head_) {
         SendUnit& unit = *out_head_;
         if (unit.kind == SendUnit::Kind::end_of_stream) {
@@ -228,7 +240,7 @@ void LinkState::flush_out() noexcept {
         } else if (unit.left == 0) {
             finish_front({});
         } else if (gather()) {
-            home().backend().submit(out_);
+            home().backend().submit(send_op());
             return;
         } else {
             fail_writes(std::make_error_code(std::errc::not_enough_memory));
@@ -240,15 +252,15 @@ void LinkState::flush_out() noexcept {
 // Prepares one send of as many queued units as fit. False: no memory for the list of pieces.
 bool LinkState::gather() noexcept {
     gathered_ = 0;
-    out_.message = nullptr;
+    send_op().gathered = false;
     const SendUnit& first = *out_head_;
     const bool single_piece = first.kind == SendUnit::Kind::bytes ||
                               (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
     if (single_piece && !first.next) {
         const Segment* segment = first.kind == SendUnit::Kind::segments ? segments_of(first) : nullptr;
-        out_.data = segment ? segment->data : first.source;
-        out_.size = std::min(first.left, Gather::max_bytes);
-        out_.nowait = segment && segment->pool;
+        send_op().data = segment ? segment->data : first.source;
+        send_op().size = std::min(first.left, Gather::max_bytes);
+        send_op().nowait = segment && segment->pool;
         gathered_ = 1;
         return true;
     }
@@ -266,9 +278,10 @@ bool LinkState::gather() noexcept {
     pieces->message.msg_iov = pieces->pieces.data();
     pieces->message.msg_iovlen = pieces->count;
     gather_ = pieces;
-    out_.message = &pieces->message;
-    out_.size = pieces->bytes;
-    out_.nowait = pieces->lent;
+    send_op().gathered = true;
+    send_op().message = &pieces->message;
+    send_op().size = pieces->bytes;
+    send_op().nowait = pieces->lent;
     return true;
 }
 
@@ -282,7 +295,7 @@ void LinkState::on_sent(const Completion& completion) noexcept {
     } else if (phase_ >= Phase::ending) {
         fail_writes(make_error_code(Errc::closed));
     } else {
-        if (out_.nowait && static_cast<std::size_t>(std::max(result, 0)) < out_.size) copy_out_lent();
+        if (send_op().nowait && static_cast<std::size_t>(std::max(result, 0)) < send_op().size) copy_out_lent();
         settle_interrupted();
     }
     if (phase_ == Phase::ending)
@@ -297,7 +310,7 @@ void LinkState::consume(std::size_t bytes) noexcept {
     while (bytes > 0) {
         SendUnit& unit = *out_head_;
         const std::size_t part = std::min(bytes, unit.left);
-        advance(unit, part);
+        advance_unit(unit, part);
         bytes -= part;
         if (unit.left == 0) finish_front({});
     }
@@ -309,40 +322,57 @@ void LinkState::copy_out_lent() noexcept {
 
 // ---- posts
 
+void LinkState::accept_posts(std::size_t limit) {
+    require_home();
+    if (!posts_) {
+        posts_ = new Posts;
+        posts_->accepted.store(phase_ == Phase::open && !write_error_, std::memory_order_relaxed);
+    }
+    posts_->limit.store(limit, std::memory_order_relaxed);
+}
+
+void LinkState::refuse_posts() noexcept {
+    if (posts_) posts_->accepted.store(false, std::memory_order_relaxed);
+}
+
+std::size_t LinkState::posted() const noexcept { return posts_->bytes.load(std::memory_order_relaxed); }
+
 Posted LinkState::post(Payload payload) {
-    if (!accepts_posts_.load(std::memory_order_relaxed)) return Posted::closed;
-    const std::size_t size = payload.size();
-    const std::size_t before = posted_bytes_.fetch_add(size, std::memory_order_relaxed);
-    if (before + size > post_limit_.load(std::memory_order_relaxed)) {
-        posted_bytes_.fetch_sub(size, std::memory_order_relaxed);
-        accepts_posts_.store(false, std::memory_order_relaxed);
+    Posts& posts = *posts_;
+    if (!posts.accepted.load(std::memory_order_relaxed)) return Posted::closed;
+    const std::size_t length = payload.size();
+    const std::size_t before = posts.bytes.fetch_add(length, std::memory_order_relaxed);
+    if (before + length > posts.limit.load(std::memory_order_relaxed)) {
+        posts.bytes.fetch_sub(length, std::memory_order_relaxed);
+        refuse_posts();
         request_abort();
         return Posted::overflow;
     }
     PostUnit* unit = nullptr;
     try {
-        unit = new PostUnit(*this, std::move(payload));
+        unit = new PostUnit(posts, std::move(payload));
     } catch (...) {
-        posted_bytes_.fetch_sub(size, std::memory_order_relaxed);
+        posts.bytes.fetch_sub(length, std::memory_order_relaxed);
         throw;
     }
     unit->done = [](SendUnit& ended, std::error_code) noexcept {
         auto* self = static_cast<PostUnit*>(&ended);
-        self->link->posted_bytes_.fetch_sub(self->payload.size(), std::memory_order_relaxed);
+        self->posts->bytes.fetch_sub(self->payload.size(), std::memory_order_relaxed);
         delete self;
     };
-    SendUnit* head = posts_.load(std::memory_order_relaxed);
+    SendUnit* head = posts.newest.load(std::memory_order_relaxed);
     do {
         unit->next = head;
         // release: home sees the unit's fields when it takes the list.
-    } while (!posts_.compare_exchange_weak(head, unit, std::memory_order_release, std::memory_order_relaxed));
+    } while (!posts.newest.compare_exchange_weak(head, unit, std::memory_order_release, std::memory_order_relaxed));
     signal(remote_posts);
     return Posted::queued;
 }
 
 // Moves what was posted behind the queue, in the order of the posts.
 void LinkState::take_posts() noexcept {
-    SendUnit* newest = posts_.exchange(nullptr, std::memory_order_acquire);  // pairs with post
+    if (!posts_) return;
+    SendUnit* newest = posts_->newest.exchange(nullptr, std::memory_order_acquire);  // pairs with post
     SendUnit* oldest = nullptr;
     while (newest) oldest = std::exchange(newest, std::exchange(newest->next, oldest));
     while (oldest) {
@@ -395,7 +425,7 @@ bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noex
         error_ = Errc::cancelled;
         return false;
     }
-    what = kind == Kind::end_of_stream ? "shutdown_write" : "send";
+    waits_in = kind == Kind::end_of_stream ? detail::WaitKind::shutdown_write : detail::WaitKind::send;
     done = on_done;
     cancel = end_early;
     begin(node, handle, limit_);
@@ -404,7 +434,7 @@ bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noex
 }
 
 Result<std::size_t> SendOp::await_resume() noexcept {
-    if (error_) return error_;
+    if (error_) return std::error_code(error_);
     return SendUnit::sent;
 }
 

@@ -12,28 +12,24 @@ CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 LinkState::LinkState(Worker& home_worker, int fd) noexcept
-    : Resource(home_worker), recv_(&endpoint_, this), out_(&endpoint_, this) {
+    : Resource(home_worker), LinkRecv(OperationKind::recv, &endpoint_), LinkSend(&endpoint_) {
     endpoint_.fd = fd;
     flush = [](FlushNode& node) noexcept { static_cast<LinkState&>(node).flush_node(); };
-    feed = [](StarvedNode& node) noexcept { static_cast<LinkState&>(node).want_data(); };
     fire = [](TimerNode& node) noexcept { static_cast<LinkState&>(node).on_timer(); };
-    recv_.complete = [](Operation& operation, const Completion& completion) noexcept {
-        static_cast<RecvOperation&>(operation).link->on_recv(completion);
+    recv_op().complete = [](Operation& operation, const Completion& completion) noexcept {
+        static_cast<LinkState&>(static_cast<LinkRecv&>(operation)).on_recv(completion);
     };
-    out_.complete = [](Operation& operation, const Completion& completion) noexcept {
-        static_cast<OutOperation&>(operation).link->on_sent(completion);
+    send_op().complete = [](Operation& operation, const Completion& completion) noexcept {
+        static_cast<LinkState&>(static_cast<LinkSend&>(operation)).on_sent(completion);
     };
-    remote_node_.link = this;
-    remote_node_.run = [](InboxNode& node) noexcept {
-        LinkState& self = *static_cast<RemoteNode&>(node).link;
+    InboxNode::run = [](InboxNode& node) noexcept {
+        auto& self = static_cast<LinkState&>(node);
         // acq_rel: takes over what the signallers wrote, and lets the next one post the node again.
         self.on_remote(self.remote_.exchange(0, std::memory_order_acq_rel));
     };
     draining_ = home_worker.draining();
     home_worker.link_made();
 }
-
-LinkState::~LinkState() = default;
 
 LinkState* LinkState::adopt(Worker& home, int fd) {
     try {
@@ -80,7 +76,7 @@ void LinkState::signal(std::uint8_t bits) noexcept {
         return;
     }
     // acq_rel: publishes what goes with the bits. Only the first of several posts the node.
-    if (remote_.fetch_or(bits, std::memory_order_acq_rel) == 0) home().post(remote_node_);
+    if (remote_.fetch_or(bits, std::memory_order_acq_rel) == 0) home().post(static_cast<InboxNode&>(*this));
 }
 
 void LinkState::on_remote(std::uint8_t bits) noexcept {
@@ -99,7 +95,7 @@ void LinkState::link_dropped() noexcept {
     }
     phase_ = Phase::flushing;
     take_posts();
-    accepts_posts_.store(false, std::memory_order_relaxed);
+    refuse_posts();
     drop_unread();
     flushed();
 }
@@ -108,7 +104,7 @@ void LinkState::link_dropped() noexcept {
 
 // Nothing may be left to send: then the next state is reached.
 void LinkState::flushed() noexcept {
-    if (phase_ != Phase::flushing || out_head_ || out_.armed) return;
+    if (phase_ != Phase::flushing || out_head_ || send_op().armed) return;
     const bool linger = served_ && !closer_ && !write_error_ && read_side_ == ReadSide::open;
     if (!linger) {
         end();
@@ -116,7 +112,7 @@ void LinkState::flushed() noexcept {
     }
     phase_ = Phase::lingering;
     if (!std::exchange(fin_sent_, true)) home().backend().shutdown_write(endpoint_.fd);
-    home().timers().arm(*this, home().now() + linger_time);
+    home().timers().arm(timer(), home().now() + linger_time);
     want_data();
 }
 
@@ -125,7 +121,7 @@ void LinkState::begin_close(CloseOp* closer) noexcept {
     if (phase_ != Phase::open) return;  // already on its way
     phase_ = Phase::flushing;
     take_posts();
-    accepts_posts_.store(false, std::memory_order_relaxed);
+    refuse_posts();
     pause_recv();
     wake_reader(Wake::closed);
     flushed();
@@ -140,23 +136,23 @@ void LinkState::abort() noexcept {
 void LinkState::end() noexcept {
     if (phase_ >= Phase::ending) return;
     phase_ = Phase::ending;
-    accepts_posts_.store(false, std::memory_order_relaxed);
+    refuse_posts();
     take_posts();
     fail_writes(make_error_code(Errc::closed));
     wake_reader(Wake::closed);
     home().unstarve(*this);
     Backend& backend = home().backend();
-    backend.cancel(recv_);
-    backend.cancel(out_);
+    backend.cancel(recv_op());
+    backend.cancel(send_op());
     finish_end();
 }
 
 // Called again at each terminal completion while ending.
 void LinkState::finish_end() noexcept {
-    if (phase_ != Phase::ending || recv_.armed || out_.armed) return;
+    if (phase_ != Phase::ending || recv_op().armed || send_op().armed) return;
     phase_ = Phase::closed;
     drop_unread();
-    home().timers().cancel(*this);
+    home().timers().cancel(timer());
     home().backend().close(endpoint_);
     if (CloseOp* closer = std::exchange(closer_, nullptr))
         if (closer->try_claim(Wake::completed)) closer->finish();
@@ -195,7 +191,7 @@ void LinkState::on_stop(Stop stop) noexcept {
 
 void LinkState::arm_read_timer(const Limit& limit) noexcept {
     read_deadline_ = limit.from(home().now());
-    if (!armed() || when > read_deadline_) home().timers().arm(*this, read_deadline_);
+    if (!timer().armed() || timer().when > read_deadline_) home().timers().arm(timer(), read_deadline_);
 }
 
 void LinkState::on_timer() noexcept {
@@ -205,7 +201,7 @@ void LinkState::on_timer() noexcept {
     }
     if (!reader_ || read_deadline_ == Instant::max()) return;  // the next receive with a limit arms it again
     if (read_deadline_ > home().now())
-        home().timers().arm(*this, read_deadline_);
+        home().timers().arm(timer(), read_deadline_);
     else
         wake_reader(Wake::timed_out);
 }

@@ -35,8 +35,17 @@ CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 struct Gather;
+struct Posts;
 
-class LinkState final : public Resource, FlushNode, StarvedNode, TimerNode {
+// The operations and list nodes of a Link are its bases, so that each finds its way back without a pointer.
+struct LinkRecv : Operation {
+    using Operation::Operation;
+};
+struct LinkSend : SendOperation {
+    using SendOperation::SendOperation;
+};
+
+class LinkState final : public Resource, LinkRecv, LinkSend, FlushNode, StarvedNode, TimerNode, InboxNode {
 public:
     static constexpr std::size_t read_ahead = 64 * 1024;  // unread bytes above which a Link stops reading
     static constexpr Duration linger_time = std::chrono::seconds(5);
@@ -54,14 +63,15 @@ public:
     void drop_link_handle() noexcept;  // the Link's own: also ends the connection
     void request_abort() noexcept;
     Posted post(Payload payload);  // throws std::bad_alloc
-    std::size_t posted() const noexcept { return posted_bytes_.load(std::memory_order_relaxed); }
-    void set_post_limit(std::size_t limit) noexcept { post_limit_.store(limit, std::memory_order_relaxed); }
+    std::size_t posted() const noexcept;
 
     // ---- home worker
     void close_gracefully_when_dropped() noexcept { served_ = true; }
     void require_home() const noexcept;
     int fd() const noexcept { return endpoint_.fd; }
     bool is_open() const noexcept { return phase_ == Phase::open; }
+
+    void accept_posts(std::size_t limit);  // throws std::bad_alloc
 
     // Receiving. start_read: true when the task is to suspend.
     bool start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
@@ -91,23 +101,12 @@ private:
     enum class ReadSide : std::uint8_t { open, eof, failed };
     enum RemoteBits : std::uint8_t { remote_posts = 1, remote_abort = 2, remote_link_dropped = 4, remote_released = 8 };
 
-    struct RemoteNode : InboxNode {
-        LinkState* link = nullptr;
-    };
-    struct RecvOperation : Operation {
-        RecvOperation(Endpoint* at, LinkState* owner) noexcept : Operation(OperationKind::recv, at), link(owner) {}
-        LinkState* link;
-    };
-    struct OutOperation : SendOperation {
-        OutOperation(Endpoint* at, LinkState* owner) noexcept : SendOperation(at), link(owner) {}
-        LinkState* link;
-    };
-
     LinkState(Worker& home, int fd) noexcept;
     ~LinkState() override;
 
     // Receiving (link_recv.cpp)
     void arm_recv() noexcept;
+    void last_look() noexcept;
     void want_data() noexcept;
     bool reading_allowed() const noexcept;
     void pause_recv() noexcept;
@@ -132,6 +131,7 @@ private:
     void fail_writes(std::error_code error) noexcept;
     void settle_interrupted() noexcept;
     void take_posts() noexcept;
+    void refuse_posts() noexcept;
 
     // Life (link_state.cpp)
     void signal(std::uint8_t bits) noexcept;
@@ -143,9 +143,12 @@ private:
     void flush_node() noexcept;
     bool may_free() const noexcept;
 
+    LinkRecv& recv_op() noexcept { return *this; }
+    LinkSend& send_op() noexcept { return *this; }
+    const LinkRecv& recv_op() const noexcept { return *this; }
+    TimerNode& timer() noexcept { return *this; }
+
     Endpoint endpoint_;
-    RecvOperation recv_;
-    OutOperation out_;
 
     ReadOp* reader_ = nullptr;
     Segment* unread_head_ = nullptr;
@@ -158,7 +161,7 @@ private:
     Gather* gather_ = nullptr;       // iovecs of the send in flight; borrowed from the thread's spare list
     std::uint32_t gathered_ = 0;     // units at the head of the queue that the send in flight covers
     int read_errno_ = 0;
-    std::error_code write_error_;    // set: nothing more can be sent
+    PackedError write_error_;        // set: nothing more can be sent
     CloseOp* closer_ = nullptr;
 
     Phase phase_ = Phase::open;
@@ -167,14 +170,11 @@ private:
     bool fin_sent_ = false;
     bool released_ = false;  // home has seen the end of the last handle
     bool draining_ = false;
+    bool looked_ = false;  // draining: what had arrived unread was taken
 
-    RemoteNode remote_node_;
-    std::atomic<std::uint32_t> handles_{1};          // any thread
-    std::atomic<std::uint8_t> remote_{0};            // any thread: what home has to look at
-    std::atomic<bool> accepts_posts_{true};          // any thread
-    std::atomic<SendUnit*> posts_{nullptr};          // any thread pushes, home takes all; newest first
-    std::atomic<std::size_t> posted_bytes_{0};       // any thread
-    std::atomic<std::size_t> post_limit_{std::size_t{1} << 20};
+    std::atomic<std::uint32_t> handles_{1};  // any thread
+    std::atomic<std::uint8_t> remote_{0};    // any thread: what home has to look at
+    Posts* posts_ = nullptr;                 // made by the first outbox(), before any Outbox exists
 };
 
 }  // namespace detail

@@ -168,7 +168,7 @@ Link Listener::adopt_served(detail::Socket& socket) {
 // ---- AcceptOp
 
 AcceptOp::AcceptOp(detail::ListenerState* listener) noexcept : listener_(listener) {
-    what = "accept";
+    waits_in = detail::WaitKind::accept;
     cancel = end_early;
 }
 

@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -60,6 +61,7 @@ public:
     virtual void close(Endpoint& endpoint) noexcept = 0;        // no operation armed
     virtual int release(Endpoint& endpoint) noexcept = 0;       // as close, but the caller keeps the descriptor
     virtual int shutdown_write(int fd) noexcept = 0;            // 0, or the errno
+    virtual int try_recv(int fd, std::span<std::byte> into) noexcept = 0;  // never waits: bytes, or negative errno
     virtual void reset_on_close(int fd) noexcept = 0;           // close() will send RST
 
 protected:

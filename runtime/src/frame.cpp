@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Recycled coroutine frames. Each thread keeps free lists by size class (64-byte steps up to 4 KiB); larger frames go to
+// Recycled coroutine frames. Each thread keeps free lists by size class (8-byte steps up to 4 KiB, so that no frame carries padding); larger frames go to
 // operator new. A frame freed on another thread joins that thread's list; a list that grows past its cap hands a
 // batch to the shared depot, from which a thread whose list is empty takes one (the thread-cache and central-list scheme
 // of tcmalloc). Sanitized builds do not recycle, so that a use after free is seen.
@@ -22,7 +22,7 @@ void free_frame(void* frame, std::size_t) noexcept { ::operator delete(frame); }
 
 namespace {
 
-constexpr std::size_t class_size = 64;
+constexpr std::size_t class_size = 8;
 constexpr std::size_t classes = 4096 / class_size;
 constexpr unsigned batch_frames = 32;
 

@@ -57,13 +57,20 @@ struct Operation {
     bool cancel_requested = false;  // since the last submit()
     bool pending = false;           // in the list of those that wait for room
     std::uint16_t generation = 0;   // counts submissions: a completion of an earlier one is told apart
+
+    // A multishot recv may end by itself (more == false, no error) after about this many bytes: the one who wants more
+    // arms it again. This is what bounds the read-ahead of a Link that nobody receives from.
+    static constexpr std::uint32_t recv_burst = 64 * 1024;
 };
 
 struct SendOperation : Operation {
     explicit SendOperation(Endpoint* at) noexcept : Operation(OperationKind::send, at) {}
-    msghdr* message = nullptr;     // gathered pieces, or null: then data and size
-    const void* data = nullptr;
-    std::size_t size = 0;          // bytes in all
+    union {
+        const void* data = nullptr;
+        msghdr* message;  // when `gathered`: several pieces
+    };
+    std::size_t size = 0;  // bytes in all
+    bool gathered = false;
     // True: take what fits now and complete. False: complete when all bytes are taken (or on error or cancel).
     bool nowait = false;
     std::size_t taken = 0;  // epoll: bytes that the kernel has taken so far

@@ -71,6 +71,11 @@ int OsBackend::release(Endpoint& endpoint) noexcept { return std::exchange(endpo
 
 int OsBackend::shutdown_write(int fd) noexcept { return ::shutdown(fd, SHUT_WR) == 0 ? 0 : errno; }
 
+int OsBackend::try_recv(int fd, std::span<std::byte> into) noexcept {
+    const ssize_t size = ::recv(fd, into.data(), into.size(), MSG_DONTWAIT);
+    return size < 0 ? -errno : static_cast<int>(size);
+}
+
 void OsBackend::reset_on_close(int fd) noexcept {
     const linger reset{1, 0};
     ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);

@@ -22,6 +22,7 @@ public:
     void close(Endpoint& endpoint) noexcept override;
     int release(Endpoint& endpoint) noexcept override;
     int shutdown_write(int fd) noexcept override;
+    int try_recv(int fd, std::span<std::byte> into) noexcept override;
     void reset_on_close(int fd) noexcept override;
 
 protected:

@@ -53,8 +53,7 @@ void Scope::start(detail::Child child, unsigned worker) noexcept {
     task.worker = workers[worker].get();
     task.scope = this;
     task.resume = task.outermost;
-    task.cancel_node.task = &task;
-    task.cancel_node.run = deliver_cancel;
+    static_cast<detail::CancelNode&>(task).run = deliver_cancel;
     {
         const std::lock_guard lock(mutex_);
         CHAINRING_REQUIRE(!joined_, "a Scope that was joined takes no more children");
@@ -106,12 +105,12 @@ void Scope::cancel() noexcept {
 // With the mutex held, so that the child is still there.
 void Scope::post_cancel(detail::TaskContext& child) noexcept {
     if (std::exchange(child.cancel_posted, true)) return;
-    child.worker->post(child.cancel_node);
+    child.worker->post(static_cast<detail::CancelNode&>(child));
 }
 
 // On the child's worker.
 void Scope::deliver_cancel(detail::InboxNode& node) noexcept {
-    detail::TaskContext& task = *static_cast<detail::TaskContext::CancelNode&>(node).task;
+    auto& task = static_cast<detail::TaskContext&>(static_cast<detail::CancelNode&>(node));
     bool ended = false;
     {
         const std::lock_guard lock(task.scope->mutex_);

@@ -43,7 +43,7 @@ bool Sleep::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexc
         claim.store(detail::Wake::cancelled, std::memory_order_relaxed);
         return false;
     }
-    what = "sleep";
+    waits_in = detail::WaitKind::sleep;
     begin(node, handle, limit_);
     return true;
 }

@@ -19,9 +19,9 @@ Worker* Worker::current() noexcept { return current_worker; }
 
 // ---- resources
 
-Resource::Resource(Worker& home) noexcept : home_(&home), list_(&home.live_), next_(home.live_) {
+Resource::Resource(Worker& home) noexcept : home_(&home), next_(home.live_) {
     if (next_) next_->previous_ = this;
-    *list_ = this;
+    home.live_ = this;
 }
 
 Resource::~Resource() {
@@ -29,18 +29,19 @@ Resource::~Resource() {
 }
 
 void Resource::unlink() noexcept {
-    (previous_ ? previous_->next_ : *list_) = next_;
+    Resource*& first = is_retired_ ? home_->retired_ : home_->live_;
+    (previous_ ? previous_->next_ : first) = next_;
     if (next_) next_->previous_ = previous_;
     previous_ = nullptr;
 }
 
 void Resource::retire() noexcept {
-    if (list_ == &home_->retired_) return;
+    if (is_retired_) return;
     unlink();
-    list_ = &home_->retired_;
-    next_ = *list_;
+    is_retired_ = true;
+    next_ = home_->retired_;
     if (next_) next_->previous_ = this;
-    *list_ = this;
+    home_->retired_ = this;
 }
 
 void Worker::orphan_retired() noexcept {
@@ -123,8 +124,8 @@ void Worker::take_inbox() noexcept {
 
 void Worker::resume_tasks() noexcept {
     for (unsigned left = task_budget; left > 0 && ready_head_; --left) {
-        TaskContext& task = static_cast<TaskContext&>(*ready_head_);
-        ready_head_ = task.next;
+        auto& task = static_cast<TaskContext&>(static_cast<RunNode&>(*ready_head_));
+        ready_head_ = ready_head_->next;
         if (!ready_head_) ready_tail_ = nullptr;
         task.transfers = 0;
         running_ = &task;
@@ -185,9 +186,10 @@ void Worker::park() noexcept {
 // ---- tasks
 
 void Worker::make_runnable(TaskContext& task) noexcept {
-    task.next = nullptr;
-    (ready_tail_ ? ready_tail_->next : ready_head_) = &task;
-    ready_tail_ = &task;
+    RunNode& node = task;
+    node.next = nullptr;
+    (ready_tail_ ? ready_tail_->next : ready_head_) = &node;
+    ready_tail_ = &node;
 }
 
 void Worker::finish_task(TaskContext& task) noexcept {
@@ -213,11 +215,12 @@ void schedule(TaskContext& task) noexcept {
         here->make_runnable(task);
         return;
     }
-    task.run = [](InboxNode& node) noexcept {
-        auto& arrived = static_cast<TaskContext&>(node);
+    RunNode& run_node = task;
+    run_node.run = [](InboxNode& node) noexcept {
+        auto& arrived = static_cast<TaskContext&>(static_cast<RunNode&>(node));
         arrived.worker->make_runnable(arrived);
     };
-    task.worker->post(task);
+    task.worker->post(run_node);
 }
 
 void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept {
@@ -235,7 +238,8 @@ void Worker::flush_later(FlushNode& node) noexcept {
     flush_tail_ = &node;
 }
 
-void Worker::starve(StarvedNode& node) noexcept {
+void Worker::starve(StarvedNode& node, void (*feed)(StarvedNode&) noexcept) noexcept {
+    feed_ = feed;
     if (node.starved) return;
     bump(starvings_);
     node.starved = true;
@@ -259,7 +263,7 @@ void Worker::feed_starved() noexcept {
     for (unsigned buffers_in = buffers().available(); buffers_in > 0 && starved_head_; --buffers_in) {
         StarvedNode& node = *starved_head_;
         unstarve(node);
-        node.feed(node);
+        feed_(node);
     }
 }
 

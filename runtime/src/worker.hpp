@@ -57,9 +57,9 @@ private:
     friend class Worker;
     void unlink() noexcept;
     Worker* home_;
-    Resource** list_ = nullptr;  // the worker's list that it is in: live or retired
     Resource* next_ = nullptr;
     Resource* previous_ = nullptr;
+    bool is_retired_ = false;  // which of the worker's lists it is in
     std::atomic<bool> orphaned_{false};  // written once by the exiting worker, read by the holders of handles
 };
 
@@ -70,12 +70,11 @@ struct FlushNode {
     void (*flush)(FlushNode&) noexcept = nullptr;
 };
 
-// A receiver that found the pool empty; called when buffers are back.
+// A receiver that found the pool empty.
 struct StarvedNode {
     StarvedNode* next_starved = nullptr;
     StarvedNode* previous_starved = nullptr;
     bool starved = false;
-    void (*feed)(StarvedNode&) noexcept = nullptr;
 };
 
 class Worker {
@@ -118,7 +117,8 @@ public:
     static void cancel_task(TaskContext& task) noexcept;
 
     void flush_later(FlushNode& node) noexcept;
-    void starve(StarvedNode& node) noexcept;
+    // `feed` is called when buffers are back; it is the same for all nodes.
+    void starve(StarvedNode& node, void (*feed)(StarvedNode&) noexcept) noexcept;
     void unstarve(StarvedNode& node) noexcept;
     void link_made() noexcept { links_.fetch_add(1, std::memory_order_relaxed); }
     void link_gone() noexcept { links_.fetch_sub(1, std::memory_order_relaxed); }
@@ -157,7 +157,7 @@ private:
     std::unique_ptr<Backend> backend_;
     TimerQueue timers_;
 
-    InboxNode* ready_head_ = nullptr;  // TaskContexts, linked by `next`
+    InboxNode* ready_head_ = nullptr;  // the RunNodes of tasks, linked by `next`
     InboxNode* ready_tail_ = nullptr;
     TaskContext* running_ = nullptr;
     TaskContext* ended_ = nullptr;
@@ -165,6 +165,7 @@ private:
     FlushNode* flush_tail_ = nullptr;
     StarvedNode* starved_head_ = nullptr;
     StarvedNode* starved_tail_ = nullptr;
+    void (*feed_)(StarvedNode&) noexcept = nullptr;
     Resource* live_ = nullptr;
     Resource* retired_ = nullptr;
     bool draining_ = false;

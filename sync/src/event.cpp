@@ -54,7 +54,7 @@ void Event::unlist(Wait& wait) noexcept {
 }
 
 Event::Wait::Wait(Event& event) noexcept : event_(event) {
-    what = "event";
+    waits_in = detail::WaitKind::event;
     cancel = end_early;
     wake_node_.wait = this;
     wake_node_.run = [](detail::InboxNode& node) noexcept { static_cast<WakeNode&>(node).wait->finish(); };

@@ -179,7 +179,8 @@ class Sample:
         self.process.stdout.close()
 
     def complaints(self):
-        self.stderr.seek(0)
+        """The end of what it wrote on stderr."""
+        self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - 8 * KIB))
         return self.stderr.read().decode(errors="replace")
 
     # -- reaching it

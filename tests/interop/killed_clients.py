@@ -12,12 +12,13 @@ KILLS = 200
 AT_ONCE = 10
 
 
-def child(target, number, told):
-    """Transfers without end. Every second one does not read, every fifth writes lines."""
+def child(target, number, told, again):
+    """Transfers without end. Every second one does not read, every fifth writes lines. With `again` it connects anew where
+    the server has disconnected it, as chat does with those who do not read and with lines that are too long."""
     family, address = target
     client = connect(address, family)
-    block = b"a line of chat\n" * 100 if number % 5 == 0 else os.urandom(48 * KIB)
     client.setblocking(False)
+    block = b"a line of chat\n" * 100 if number % 5 == 0 else os.urandom(48 * KIB)
     moved = 0
     while True:
         select.select([client], [client], [])
@@ -27,12 +28,18 @@ def child(target, number, told):
                 client.recv(64 * KIB)
         except BlockingIOError:
             pass
+        except ConnectionError:
+            if not again:
+                raise
+            client.close()
+            client = connect(address, family)
+            client.setblocking(False)
         if moved > 100 * KIB and told is not None:
             os.write(told, b"x")  # now in mid-transfer
             told = None
 
 
-def kill_clients(server, base):
+def kill_clients(server, base, again=False):
     for first in range(0, KILLS, AT_ONCE):
         readable, told = os.pipe()
         children = []
@@ -40,7 +47,7 @@ def kill_clients(server, base):
             pid = os.fork()
             if pid == 0:
                 try:
-                    child(server.target, number, told)
+                    child(server.target, number, told, again)
                 finally:
                     os._exit(1)
             children.append(pid)
@@ -78,7 +85,7 @@ def relay_forgets_killed_clients():
 
 def chat_forgets_killed_clients():
     with Sample("chat", threads=2) as chat:
-        kill_clients(chat, touched(chat))
+        kill_clients(chat, touched(chat), again=True)
 
 
 run(echo_forgets_killed_clients, relay_forgets_killed_clients, chat_forgets_killed_clients)

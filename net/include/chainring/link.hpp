@@ -85,8 +85,8 @@ public:
     void abort() noexcept;
 
     // A handle for sending from any thread; see Outbox. `limit`: bytes that may be queued; one for all of the Link's
-    // Outboxes, the latest call's counts.
-    Outbox outbox(std::size_t limit = std::size_t{1} << 20) noexcept;
+    // Outboxes, the latest call's counts. Throws std::bad_alloc.
+    Outbox outbox(std::size_t limit = std::size_t{1} << 20);
 
     Result<Address> peer() const noexcept;
     Result<Address> local() const noexcept;

@@ -72,7 +72,7 @@ struct SendUnit {
     const void* source = nullptr;  // std::byte, IoSlice or Segment: the part that is still to go
     std::size_t left = 0;          // bytes still to go
     std::size_t sent = 0;          // bytes that the kernel has taken
-    std::size_t slice_offset = 0;  // slices: into the first
+    std::uint64_t slice_offset : 48 = 0;  // slices: into the first
     Kind kind = Kind::bytes;
     Wake ending = Wake::none;  // asked to end early while the kernel had it
 };
@@ -165,7 +165,7 @@ private:
 
     detail::LinkState* link_;
     detail::Limit limit_;
-    std::error_code error_;
+    detail::PackedError error_;
 };
 
 // The end of a Link, awaited.

@@ -27,6 +27,26 @@ inline std::error_code make_error_code(Errc errc) noexcept {
     return {static_cast<int>(errc), chainring_category()};
 }
 
+namespace detail {
+
+// A std::error_code of Errc's or the system's category in eight bytes, for what lives per connection.
+class PackedError {
+public:
+    PackedError() noexcept = default;
+    PackedError(std::error_code error) noexcept
+        : value_(error.value()), ours_(error && error.category() == chainring_category()) {}
+    PackedError(Errc errc) noexcept : value_(static_cast<int>(errc)), ours_(true) {}
+    operator std::error_code() const noexcept {
+        return {value_, ours_ ? chainring_category() : std::system_category()};
+    }
+    explicit operator bool() const noexcept { return value_ != 0; }
+
+private:
+    int value_ = 0;
+    bool ours_ = false;
+};
+
+}  // namespace detail
 CHAINRING_END_NAMESPACE
 
 template <>

@@ -9,7 +9,7 @@
 #include <chainring/config.hpp>
 
 #include <cstddef>
-#include <cstdint>
+#include <source_location>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -19,15 +19,7 @@ class TaskContext;
 struct FrameNode {
     TaskContext* context = nullptr;  // of the task that this frame belongs to; set when the frame is first resumed
     FrameNode* parent = nullptr;     // the frame that awaits this one; null in the outermost
-    const char* file = nullptr;      // where this frame waits, or waited last: file, line and function of its co_await
-    const char* function = nullptr;
-    std::uint32_t line = 0;
-
-    void wait_at(const char* at_file, std::uint32_t at_line, const char* at_function) noexcept {
-        file = at_file;
-        line = at_line;
-        function = at_function;
-    }
+    std::source_location where;      // of the co_await that this frame waits in, or waited in last
 };
 
 // Memory for coroutine frames. allocate_frame may throw std::bad_alloc; any thread may free what another allocated.

@@ -105,7 +105,7 @@ public:
 
     class [[nodiscard]] Join : detail::Waiter {
     public:
-        explicit Join(Scope& scope) noexcept : scope_(scope) { what = "join"; }
+        explicit Join(Scope& scope) noexcept : scope_(scope) { waits_in = detail::WaitKind::join; }
         Join(const Join&) = delete;
         Join& operator=(const Join&) = delete;
         bool await_ready() const noexcept { return false; }

@@ -20,6 +20,7 @@
 #include <coroutine>
 #include <exception>
 #include <new>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -60,12 +61,11 @@ public:
     };
     FinalAwaiter final_suspend() const noexcept { return {}; }
 
-    // Notes where the frame waits; the default arguments are those of the co_await expression.
+    // Notes where the frame waits: the default argument is the place of the co_await expression.
     template <class Awaitable>
-    auto await_transform(Awaitable&& awaitable, const char* at_file = __builtin_FILE(),
-                         unsigned at_line = __builtin_LINE(),
-                         const char* at_function = __builtin_FUNCTION()) noexcept {
-        wait_at(at_file, at_line, at_function);
+    auto await_transform(Awaitable&& awaitable,
+                         std::source_location at = std::source_location::current()) noexcept {
+        where = at;
         if constexpr (requires { std::forward<Awaitable>(awaitable).operator co_await(); })
             return std::forward<Awaitable>(awaitable).operator co_await();
         else

@@ -45,7 +45,7 @@ EpollBackend::~EpollBackend() { ::close(epoll_fd_); }
 
 void SendOperation::advance(std::size_t bytes) noexcept {
     taken += bytes;
-    if (!message) return;
+    if (!gathered) return;
     while (bytes > 0) {
         iovec& piece = *message->msg_iov;
         const std::size_t part = std::min(bytes, piece.iov_len);
@@ -210,7 +210,7 @@ void EpollBackend::try_reader(Endpoint& endpoint) noexcept {
     if (operation.kind == OperationKind::accept)
         try_accept(endpoint, operation);
     else
-        try_recv(endpoint, operation);
+        try_receive(endpoint, operation);
 }
 
 void EpollBackend::try_writer(Endpoint& endpoint) noexcept {
@@ -251,7 +251,7 @@ void EpollBackend::try_accept(Endpoint& endpoint, Operation& operation) noexcept
     enqueue(endpoint);
 }
 
-void EpollBackend::try_recv(Endpoint& endpoint, Operation& operation) noexcept {
+void EpollBackend::try_receive(Endpoint& endpoint, Operation& operation) noexcept {
     std::size_t total = 0;
     while (total < read_budget) {
         if (pool_.empty()) {
@@ -291,7 +291,7 @@ void EpollBackend::try_recv(Endpoint& endpoint, Operation& operation) noexcept {
 void EpollBackend::try_send(Endpoint& endpoint, SendOperation& operation) noexcept {
     for (;;) {
         ssize_t size = 0;
-        if (operation.message)
+        if (operation.gathered)
             size = ::sendmsg(endpoint.fd, operation.message, MSG_NOSIGNAL | MSG_DONTWAIT);
         else
             size = ::send(endpoint.fd, static_cast<const std::byte*>(operation.data) + operation.taken,

@@ -64,7 +64,7 @@ private:
     void try_reader(Endpoint& endpoint) noexcept;
     void try_writer(Endpoint& endpoint) noexcept;
     void try_accept(Endpoint& endpoint, Operation& operation) noexcept;
-    void try_recv(Endpoint& endpoint, Operation& operation) noexcept;
+    void try_receive(Endpoint& endpoint, Operation& operation) noexcept;
     void try_send(Endpoint& endpoint, SendOperation& operation) noexcept;
     void try_connect(Endpoint& endpoint, ConnectOperation& operation) noexcept;
     void complete_reader(Endpoint& endpoint, int result) noexcept;

@@ -137,11 +137,13 @@ bool UringBackend::prepare(Operation& operation) noexcept {
             entry->ioprio |= IORING_RECV_MULTISHOT;
             entry->flags |= IOSQE_BUFFER_SELECT;
             entry->buf_group = UringPool::group;
+            // sqe->optlen, which shares its place with file_index: the total after which the kernel ends the multishot.
+            if (burst_limited_) entry->file_index = Operation::recv_burst;
             break;
         case OperationKind::send: {
             auto& send = static_cast<SendOperation&>(operation);
             const int flags = MSG_NOSIGNAL | (send.nowait ? MSG_DONTWAIT : MSG_WAITALL);
-            if (send.message)
+            if (send.gathered)
                 io_uring_prep_sendmsg(entry, fd, send.message, static_cast<unsigned>(flags));
             else
                 io_uring_prep_send(entry, fd, send.data, send.size, flags);
@@ -161,6 +163,10 @@ void UringBackend::submit(Operation& operation) noexcept {
     begin(operation);
     if (!pending_head_ && prepare(operation)) [[likely]]
         return;
+    wait_for_room(operation);
+}
+
+void UringBackend::wait_for_room(Operation& operation) noexcept {
     operation.pending = true;
     operation.next_pending = nullptr;
     if (pending_tail_)
@@ -282,10 +288,16 @@ void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
         drop_stale(operation, entry);
         return;
     }
+    if (entry.res == -EINVAL && operation.kind == OperationKind::recv && burst_limited_ && !burst_proven_) [[unlikely]] {
+        burst_limited_ = false;  // an older kernel: it has no such limit
+        if (!prepare(operation)) wait_for_room(operation);
+        return;
+    }
     Completion completion{entry.res, (entry.flags & IORING_CQE_F_MORE) != 0, nullptr};
     if (entry.flags & IORING_CQE_F_BUFFER) {
         Segment* segment =
             pool_->lend(entry.flags >> IORING_CQE_BUFFER_SHIFT, static_cast<std::uint32_t>(std::max(entry.res, 0)));
+        burst_proven_ = true;
         if (entry.res > 0)
             completion.segment = segment;
         else

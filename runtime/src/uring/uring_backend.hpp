@@ -60,6 +60,7 @@ private:
     bool work_pending() const noexcept;  // the kernel has completions to make or to move: an enter is needed
     io_uring_sqe* take_entry(unsigned keep) noexcept;
     bool prepare(Operation& operation) noexcept;
+    void wait_for_room(Operation& operation) noexcept;
     void prepare_pending() noexcept;
     void arm_wake() noexcept;
     void before_enter() noexcept;
@@ -76,6 +77,8 @@ private:
     bool ring_open_ = false;
     bool wake_armed_ = false;
     bool detaching_ = false;
+    bool burst_limited_ = true;   // multishot receives carry a limit (Linux 6.17); until the kernel refuses it
+    bool burst_proven_ = false;   // it did not
 };
 
 }  // namespace detail

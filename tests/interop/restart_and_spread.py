@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSL-1.0
+"""A server comes back at once on the port of its predecessor; --spread does what it says, as far as it shows outside."""
+import collections
+import contextlib
+import os
+import signal
+
+from harness import BACKEND, KIB, Sample, Skip, check, round_trip, run, tcp_sockets, until
+
+SPREADS = "round-robin", "least-loaded", "reuse-port"
+
+
+def clients_of(server, count=20):
+    clients = [server.connect() for _ in range(count)]
+    for client in clients:
+        round_trip(client)
+    return clients
+
+
+def a_stopped_servers_port_is_free_at_once():
+    for name in SPREADS:
+        with Sample("echo", "--spread", name, "--grace", "1", threads=2) as first:
+            clients = clients_of(first)
+            first.stop(within=9)  # the clients stay: their connections wait for them
+        with Sample("echo", "--spread", name, listen=first.address, threads=2) as second, second.connect() as client:
+            round_trip(client)
+        for client in clients:
+            client.close()
+
+
+def a_killed_servers_port_is_free_at_once():
+    for name in SPREADS:
+        first = Sample("echo", "--spread", name, threads=2)
+        clients = clients_of(first)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait(code=-signal.SIGKILL)
+        if BACKEND == "uring":
+            # The kernel takes a dead process's ring down in the background, and with it what the ring held: the socket
+            # listens a moment longer than the process lives. Not for longer than that, though.
+            until(lambda address=first.address: not listens(address), "the port is free", 2)
+        with Sample("echo", "--spread", name, listen=first.address, threads=2) as second, second.connect() as client:
+            round_trip(client)
+        for client in clients:
+            client.close()
+
+
+def listens(address):
+    return any(entry[0] == int(address.rsplit(":", 1)[1]) and entry[2] == "LISTEN" for entry in tcp_sockets())
+
+
+def worker_of(server, client):
+    """The thread that serves the connection: the one whose processor time its traffic adds to."""
+    before = server.cpu()
+    for _ in range(5):
+        round_trip(client, b"x" * 4 * KIB)
+    after = server.cpu()
+    used = {thread: after[thread] - before.get(thread, 0) for thread in after}
+    busiest = max(used, key=used.get)
+    check(used[busiest] > 0 and used[busiest] > 2 * (sum(used.values()) - used[busiest]), f"no one thread serves it: {used}")
+    return busiest
+
+
+@contextlib.contextmanager
+def spread(name):
+    """(the server, a function that connects one client)"""
+    with Sample("echo", "--spread", name, threads=2) as echo, contextlib.ExitStack() as stack:
+        if not any(echo.cpu().values()):
+            raise Skip("the kernel does not count the processor time of threads in nanoseconds")
+        yield echo, lambda: stack.enter_context(echo.connect())
+
+
+def shares(server, clients):
+    """How many of the connections each of the two workers has, least first."""
+    counted = collections.Counter(worker_of(server, client) for client in clients)
+    return sorted(counted[thread] for thread in server.cpu())
+
+
+def round_robin_gives_each_worker_every_second_connection():
+    with spread("round-robin") as (echo, connect):
+        workers = [worker_of(echo, connect()) for _ in range(100)]
+        check(len(set(workers)) == 2 and len(set(workers[0::2])) == len(set(workers[1::2])) == 1, f"in this order: {workers}")
+    with spread("round-robin") as (echo, connect):
+        halves = shares(echo, [connect() for _ in range(100)])
+        check(halves == [50, 50], f"of 100 at once: {halves}")
+
+
+def least_loaded_keeps_the_workers_even():
+    with spread("least-loaded") as (echo, connect):
+        clients = [connect() for _ in range(60)]
+        check(shares(echo, clients) == [30, 30], f"of 60 at once: {shares(echo, clients)}")
+        workers = [worker_of(echo, client) for client in clients]
+        fds = echo.fds()
+        for client, worker in zip(clients, workers):
+            if worker == workers[0]:
+                client.close()
+        until(lambda: echo.fds() == fds - 30, "thirty are gone")
+        new = shares(echo, [connect() for _ in range(30)])
+        check(new == [0, 30], f"the worker that had 30 left and the one that had none get {new} of 30 new ones")
+
+
+def reuse_port_leaves_it_to_the_kernel():
+    with spread("reuse-port") as (echo, connect):
+        halves = shares(echo, [connect() for _ in range(100)])
+        print(f"  the kernel gave the workers {halves}")
+        check(halves[0] >= 20, f"one worker has only {halves[0]} of 100")  # a fair coin: 1 in a billion
+
+
+run(a_stopped_servers_port_is_free_at_once,
+    a_killed_servers_port_is_free_at_once,
+    round_robin_gives_each_worker_every_second_connection,
+    least_loaded_keeps_the_workers_even,
+    reuse_port_leaves_it_to_the_kernel)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSL-1.0
+"""A thousand clients push without reading, beside one that asks and reads: the one is served at once, memory is bounded,
+and when the thousand have gone, no descriptor of them is left and their memory serves the next thousand.
+
+The bound on the server's growth: what echo may hold for each stuck client is a Chunk in sending and the Link's read-ahead of
+64 KiB, each at most one buffer or batch above that."""
+import contextlib
+import os
+import selectors
+import signal
+import time
+
+from harness import KIB, MIB, Sample, check, connect, not_under_sanitizers, round_trip, run, settles, until
+
+PUSHERS = 1000
+BOUND = PUSHERS * 192 * KIB + 16 * MIB
+LATENCY = 0.25  # 99th percentile, in seconds, while they push and when all are stuck
+
+
+def push(target, ready):
+    """Keeps 1,000 connections full, until it is killed. Small buffers of its own: the server is stuck soon."""
+    family, address = target
+    block = os.urandom(32 * KIB)
+    with selectors.DefaultSelector() as selector:
+        for _ in range(PUSHERS):
+            client = connect(address, family, receive_buffer=4 * KIB, send_buffer=16 * KIB)
+            client.setblocking(False)
+            selector.register(client, selectors.EVENT_WRITE)
+        os.write(ready, b"x")
+        while True:
+            for key, _ in selector.select():
+                try:
+                    key.fileobj.send(block)
+                except BlockingIOError:
+                    pass
+
+
+def round_trips(client, seconds):
+    times, deadline = [], time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        began = time.monotonic()
+        round_trip(client, b"x" * 100)
+        times.append(time.monotonic() - began)
+        time.sleep(0.002)
+    times.sort()
+    p99 = times[len(times) * 99 // 100]
+    print(f"  {len(times)} round trips: p50 {times[len(times) // 2] * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms, "
+          f"longest {times[-1] * 1e3:.2f} ms")
+    check(p99 < LATENCY, f"p99 of the round trips: {p99 * 1e3:.0f} ms")
+
+
+@contextlib.contextmanager
+def pushers(echo, base):
+    readable, ready = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            push(echo.target, ready)
+        finally:
+            os._exit(1)
+    try:
+        check(os.read(readable, 1), "the pushers do not connect")
+        until(lambda: echo.fds() >= base + PUSHERS, "all are accepted")
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(readable)
+        os.close(ready)
+    echo.back_to(base, "after the pushers")
+
+
+def beside_pushers(listen):
+    with Sample("echo", "--grace", "1", listen=listen, threads=2) as echo, echo.connect() as client:
+        round_trip(client)
+        fds, rss = echo.fds(), echo.rss()
+        with pushers(echo, fds):
+            round_trips(client, 2.0)
+            settles(lambda: round(echo.cpu_total(), 1), quiet=1.0, seconds=30)
+            round_trips(client, 1.0)
+            first = echo.rss() - rss
+        round_trip(client)
+        # What they needed is free again, be it for the system or for the next ones: those make it grow no further.
+        for _ in range(2):
+            with pushers(echo, fds):
+                settles(lambda: round(echo.cpu_total(), 1), quiet=0.5, seconds=30)
+                again = echo.rss() - rss
+        print(f"  grew by {first / MIB:.1f} MiB, and by {again / MIB:.1f} MiB the third time; the bound is {BOUND / MIB:.0f} MiB")
+        check(max(first, again) < BOUND, "memory")
+        check(again < first * 1.5 + 8 * MIB, "what the first ones needed was not there for the next")
+        round_trip(client)
+
+
+def one_client_is_served_beside_1000_that_push_over_tcp():
+    not_under_sanitizers("memory and time are measured")
+    beside_pushers("127.0.0.1:0")
+
+
+def one_client_is_served_beside_1000_that_push_over_unix_sockets():
+    not_under_sanitizers("memory and time are measured")
+    beside_pushers(f"unix:@chainring-interop-pushers-{os.getpid()}")
+
+
+run(one_client_is_served_beside_1000_that_push_over_tcp,
+    one_client_is_served_beside_1000_that_push_over_unix_sockets)

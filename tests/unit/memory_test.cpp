@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSL-1.0
+// What the promises on memory stand on: no allocation per message, little memory per idle Link, lent buffers that stuck
+// peers cannot hold. A program of its own, for it replaces operator new to count.
+#include "tests/unit/support.hpp"
+
+#include "net/src/link_state.hpp"
+
+#include <malloc.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <vector>
+
+using namespace support;
+
+namespace {
+std::atomic<std::uint64_t> allocations{0};
+std::atomic<std::int64_t> allocated_bytes{0};
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+    void* memory = std::malloc(bytes);
+    if (!memory) throw std::bad_alloc();
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    allocated_bytes.fetch_add(static_cast<std::int64_t>(malloc_usable_size(memory)), std::memory_order_relaxed);
+    return memory;
+}
+void operator delete(void* memory) noexcept {
+    if (memory) allocated_bytes.fetch_sub(static_cast<std::int64_t>(malloc_usable_size(memory)), std::memory_order_relaxed);
+    std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+
+namespace {
+
+Task<> echo(Link link) {
+    while (auto chunk = co_await link.recv().within(10min)) {
+        auto sent = co_await link.send(std::move(*chunk));
+        if (!sent) break;
+    }
+}
+
+Task<> serve_echo(Listener* listener) { co_await listener->serve(echo); }
+
+Task<> ping(Link* link, int rounds, std::string_view message) {
+    std::byte back[4096];
+    for (int round = 0; round < rounds; ++round) {
+        (co_await link->send(message)).value();
+        (co_await link->recv_exact(std::span(back).first(message.size()))).value();
+    }
+}
+
+}  // namespace
+
+TEST_CASE("a steady echo allocates nothing per message") {
+    in_runtime([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        Scope serving;
+        serving.spawn(serve_echo, &listener);
+        auto link = (co_await Link::connect(listener.address())).value();
+        const std::string message(1000, 'm');
+        co_await ping(&link, 100, message);
+        const std::uint64_t before = allocations;
+        co_await ping(&link, 5000, message);
+        const std::uint64_t made = allocations - before;
+        MESSAGE("allocations in 5000 round trips: " << made);
+#ifndef CHAINRING_NO_RECYCLING
+        CHECK(made <= 2);  // the frame of ping itself
+#endif
+        link.abort();
+        serving.cancel();
+        co_await serving.join();
+    });
+}
+
+TEST_CASE("a suspended echo coroutine with its Link holds at most 1 KiB, also after it has carried 16 KiB") {
+    in_runtime([]() -> Task<> {
+        constexpr std::size_t count = 2000;
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        Scope serving;
+        serving.spawn(serve_echo, &listener);
+        std::vector<int> clients(count, -1);  // plain descriptors: all that is measured belongs to the server
+        const std::string message(16384, 'm');
+        std::string back(message.size(), '\0');
+        const auto talk = [&](int& fd) {
+            fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            const Address& address = listener.address();
+            REQUIRE(connect(fd, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) == 0);
+            REQUIRE(write(fd, message.data(), message.size()) == static_cast<ssize_t>(message.size()));
+        };
+        const auto hear = [&](int fd) { return recv(fd, back.data(), back.size(), MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC); };
+        for (std::size_t client = 0; client < 3; ++client) {  // what is made once is made now
+            talk(clients[client]);
+            while (hear(clients[client]) < static_cast<ssize_t>(message.size())) co_await sleep_for(50us);
+        }
+        const std::int64_t before = allocated_bytes;
+        for (std::size_t client = 3; client < count; ++client) {
+            talk(clients[client]);
+            while (hear(clients[client]) < static_cast<ssize_t>(message.size())) co_await sleep_for(50us);
+        }
+        co_await sleep_for(1ms);
+        const std::int64_t each = (allocated_bytes - before) / static_cast<std::int64_t>(count - 3);
+        MESSAGE("user memory of an idle echo connection: " << each << " bytes");
+#ifndef CHAINRING_NO_RECYCLING
+        CHECK(each <= 1024);
+#endif
+        CHECK(metrics().links == count);
+        CHECK(metrics().buffers_lent == 0);
+        for (const int fd : clients) close(fd);
+        serving.cancel();
+        co_await serving.join();
+    });
+}
+
+TEST_CASE("a thousand peers that push and never read hold neither the buffers nor the server's attention") {
+    in_runtime([]() -> Task<> {
+        constexpr int count = 1000;
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        Scope serving;
+        serving.spawn(serve_echo, &listener);
+        const std::string flood(4 << 20, 'f');
+        std::vector<Link> stuck;
+        for (int client = 0; client < count; ++client) stuck.push_back((co_await Link::connect(listener.address())).value());
+        const std::int64_t before = allocated_bytes;
+        Scope pushing;
+        for (Link& link : stuck)
+            pushing.spawn([](Link* to, const std::string* data) -> Task<> { (void)co_await to->send(*data); }, &link, &flood);
+        // Until nothing moves any more.
+        std::uint64_t last = 0;
+        for (int quiet = 0; quiet < 5;) {
+            co_await sleep_for(20ms);
+            const std::uint64_t completions = metrics().completions;
+            quiet = completions - last < 5 ? quiet + 1 : 0;
+            last = completions;
+        }
+        CHECK(metrics().buffers_lent < 256 * 3 / 4 + 1);
+        const std::int64_t held = allocated_bytes - before;
+        MESSAGE("bytes held for " << count << " stuck peers: " << held << ", buffers lent: " << metrics().buffers_lent);
+        CHECK(held < std::int64_t{count} * 256 * 1024);
+        // The live one beside them.
+        auto link = (co_await Link::connect(listener.address())).value();
+        const Instant start = now();
+        const std::string message(4000, 'm');
+        co_await ping(&link, 200, message);
+        const auto each = (now() - start) / 200;
+        MESSAGE("round trip beside them: " << std::chrono::duration_cast<std::chrono::microseconds>(each).count() << " us");
+        CHECK(each < 20ms);
+        for (Link& peer : stuck) peer.abort();
+        co_await pushing.join();
+        link.abort();
+        serving.cancel();
+        co_await serving.join();
+    });
+}
+
+TEST_CASE("the sizes of what lives per connection") {
+    MESSAGE("RecvOp " << sizeof(RecvOp) << ", SendOp " << sizeof(SendOp) << ", Chunk " << sizeof(Chunk) << ", TaskContext "
+                      << sizeof(detail::TaskContext) << ", LinkState " << sizeof(detail::LinkState));
+    CHECK(sizeof(RecvOp) <= 72);
+    CHECK(sizeof(SendOp) <= 120);
+    CHECK(sizeof(detail::LinkState) <= 384);
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSL-1.0
+// Broken contracts trap, and the message names the rule. Each runs in a child process.
+#include "tests/unit/support.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+
+using namespace support;
+
+namespace {
+
+// What the child wrote to stderr, when it was ended by SIGABRT; else a note on how it ended.
+template <class Fn>
+std::string trapped(Fn fn) {
+    std::array<int, 2> ends{};
+    REQUIRE(pipe(ends.data()) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], 2);
+        close(ends[0]);
+        struct sigaction plain {};
+        plain.sa_handler = SIG_DFL;
+        sigaction(SIGABRT, &plain, nullptr);
+        fn();
+        _exit(0);
+    }
+    close(ends[1]);
+    std::string text;
+    std::array<char, 512> buffer{};
+    for (ssize_t size = 0; (size = read(ends[0], buffer.data(), buffer.size())) > 0;)
+        text.append(buffer.data(), static_cast<std::size_t>(size));
+    close(ends[0]);
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT) return "did not trap: " + text;
+    return text;
+}
+
+bool names(const std::string& text, std::string_view rule) {
+    INFO(text);
+    return text.find("chainring: trap: ") != std::string::npos && text.find(rule) != std::string::npos;
+}
+
+Task<> idle() { co_await sleep_for(1h); }
+template <class Fn>
+std::string trapped_task(Fn fn) {
+    return trapped([fn] {
+        Runtime runtime(one_worker());
+        runtime.run(fn);
+    });
+}
+
+}  // namespace
+
+TEST_CASE("a scope that is left without join traps and says where it was made") {
+    const std::string text = trapped_task([]() -> Task<> {
+        Scope scope;
+        scope.spawn(idle);
+        co_return;
+    });
+    CHECK(names(text, "left without join"));
+    CHECK(names(text, "trap_test.cpp"));
+}
+
+TEST_CASE("joining twice, or spawning after the join, traps") {
+    CHECK(names(trapped_task([]() -> Task<> {
+        Scope scope;
+        co_await scope.join();
+        co_await scope.join();
+    }), "joined once"));
+    CHECK(names(trapped_task([]() -> Task<> {
+        Scope scope;
+        co_await scope.join();
+        scope.spawn(idle);
+    }), "takes no more children"));
+}
+
+TEST_CASE("two receives on one Link trap") {
+    CHECK(names(trapped_task([]() -> Task<> {
+        auto pair = co_await connected();
+        Scope scope;
+        for (int reader = 0; reader < 2; ++reader)
+            scope.spawn([](Link* link) -> Task<> { (void)co_await link->recv(); }, &pair.near);
+        co_await scope.join();
+    }), "one reader"));
+}
+
+TEST_CASE("a worker that does not exist traps, as does a Task awaited twice or empty") {
+    CHECK(names(trapped_task([]() -> Task<> {
+        Scope scope;
+        scope.spawn_on(7, idle);
+        co_await scope.join();
+    }), "no worker of that index"));
+    CHECK(names(trapped_task([]() -> Task<> {
+        Task<> empty;
+        co_await std::move(empty);
+    }), "empty Task"));
+}
+
+TEST_CASE("an empty Link, a Link off its home and a Result without a value trap") {
+    CHECK(names(trapped_task([]() -> Task<> {
+        Link link;
+        (void)co_await link.recv();
+    }), "empty Link"));
+    CHECK(names(trapped([] {
+        RuntimeOptions options = one_worker();
+        options.workers = 2;
+        Runtime runtime(options);
+        runtime.run([]() -> Task<> {
+            auto pair = co_await connected();
+            Scope scope;
+            scope.spawn_on(1, [](Link* link) -> Task<> { (void)co_await link->recv(); }, &pair.near);
+            co_await scope.join();
+        });
+    }), "home worker"));
+    CHECK(names(trapped([] { (void)*Result<int>(Errc::eof); }), "without a value"));
+}
+
+TEST_CASE("a Runtime runs once, and there is none outside of it") {
+    CHECK(names(trapped([] {
+        Runtime runtime(one_worker());
+        runtime.run([]() -> Task<> { co_return; });
+        runtime.run([]() -> Task<> { co_return; });
+    }), "runs once"));
+    CHECK(names(trapped([] { Runtime::current(); }), "worker of a Runtime"));
+}
