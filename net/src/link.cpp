@@ -127,6 +127,14 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
     }
     Attempt& attempt = *attempt_;
     attempt.socket.fd = *fd;
+    if (to_.is_unix()) {
+        // A unix connect never waits for the peer: it succeeds, or fails, with EAGAIN when the listener's queue is full.
+        task = node.context;
+        if (const int error = worker.backend().connect_now(*fd, static_cast<const sockaddr*>(to_.data()),
+                                                           static_cast<socklen_t>(to_.size())))
+            error_ = std::error_code(error, std::system_category());
+        return false;
+    }
     attempt.address = static_cast<const sockaddr*>(to_.data());
     attempt.address_size = static_cast<socklen_t>(to_.size());
     attempt.complete = [](detail::Operation& operation, const detail::Completion& completion) noexcept {

@@ -52,6 +52,19 @@ void LinkState::last_look() noexcept {
     if (arrived == 0) end_read_side(ReadSide::eof, 0);
 }
 
+// Draining, and nothing is armed: a receive that waits for a new message ends, after a last look.
+void LinkState::end_idle_reader() noexcept {
+    if (!reader_ || !draining_ || reading_allowed()) return;
+    last_look();
+    if (!reader_) return;  // it met the end of the stream
+    advance_reader();
+    if (!reader_) return;
+    if (reading_allowed())
+        want_data();  // a part of what it asks for is there: the rest may follow
+    else
+        wake_reader(Wake::shutting_down);
+}
+
 void LinkState::pause_recv() noexcept {
     home().unstarve(*this);
     home().backend().cancel(recv_op());  // what arrives until its terminal completion is queued
@@ -66,15 +79,18 @@ void LinkState::on_recv(const Completion& completion) noexcept {
     } else if (completion.result == 0) {
         end_read_side(ReadSide::eof, 0);
     } else if (completion.result == -ENOBUFS) {
-        home().starve(*this, [](StarvedNode& node) noexcept { static_cast<LinkState&>(node).want_data(); });
+        if (phase_ < Phase::ending)
+            home().starve(*this, [](StarvedNode& node) noexcept { static_cast<LinkState&>(node).want_data(); });
     } else if (completion.result != -ECANCELED && completion.result < 0) {
         end_read_side(ReadSide::failed, -completion.result);
     }
     if (recv_op().armed) return;
-    if (phase_ == Phase::ending)
+    if (phase_ == Phase::ending) {
         finish_end();
-    else if (reader_ || phase_ == Phase::lingering)
-        want_data();
+        return;
+    }
+    if (reader_ || phase_ == Phase::lingering) want_data();
+    if (reader_ && !recv_op().armed && !starved) end_idle_reader();
 }
 
 void LinkState::end_read_side(ReadSide side, int error) noexcept {
@@ -185,7 +201,7 @@ void LinkState::put_back(std::span<const std::byte> bytes) {
 
 bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
     require_home();
-    CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
+    CHAINRING_REQUIRE(!reader_ && !reader_woken_, "two receives wait on one Link at the same time; it has one reader");
     op.satisfied_ = op.step_(op);
     if (op.satisfied_) return false;
     const auto refuse = [&op](Wake why) noexcept {
@@ -195,16 +211,12 @@ bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> 
     if (phase_ != Phase::open || read_side_ != ReadSide::open) return refuse(Wake::closed);
     if (node.context->cancelled) return refuse(Wake::cancelled);
     reader_ = &op;
-    if (draining_ && !reading_allowed()) {
-        reader_ = nullptr;
-        last_look();
-        op.satisfied_ = op.step_(op);
-        if (op.satisfied_) return false;
-        if (read_side_ != ReadSide::open) return refuse(Wake::closed);
-        if (unread_bytes_ == 0 && !op.begun()) return refuse(Wake::shutting_down);
-        reader_ = &op;  // a part of what it asks for is there: the rest may follow
-    }
     suspend(op, node, handle);
+    if (draining_ && !reading_allowed()) {
+        pause_recv();
+        if (!recv_op().armed) end_idle_reader();  // else the terminal completion does
+        return true;
+    }
     if (op.limit_.given())
         arm_read_timer(op.limit_);
     else
@@ -223,7 +235,13 @@ void LinkState::advance_reader() noexcept {
 void LinkState::wake_reader(Wake why) noexcept {
     if (!reader_ || !reader_->try_claim(why)) return;
     ReadOp& op = *std::exchange(reader_, nullptr);
+    reader_woken_ = true;  // the slot stays until the task has taken its result
     resume(op);
+}
+
+void LinkState::read_resumed() noexcept {
+    if (!std::exchange(reader_woken_, false)) return;
+    if (may_free()) home().flush_later(*this);
 }
 
 void LinkState::end_read(ReadOp& op, Wake why) noexcept {
@@ -264,10 +282,27 @@ std::error_code ReadOp::error() const noexcept { return link_->read_error(outcom
 
 }  // namespace detail
 
+namespace {
+
+// On the way out of each await_resume: from then on the Link may go.
+class Resumed {
+public:
+    explicit Resumed(detail::LinkState& link) noexcept : link_(link) {}
+    Resumed(const Resumed&) = delete;
+    Resumed& operator=(const Resumed&) = delete;
+    ~Resumed() { link_.read_resumed(); }
+
+private:
+    detail::LinkState& link_;
+};
+
+}  // namespace
+
 RecvOp::RecvOp(detail::LinkState* link) noexcept
     : ReadOp(link, [](detail::ReadOp& op) noexcept { return static_cast<RecvOp&>(op).link_->unread() > 0; }) {}
 
 Result<Chunk> RecvOp::await_resume() noexcept {
+    const Resumed resumed(*link_);
     if (link_->unread() == 0) return error();
     return link_->take_all_unread();
 }
@@ -284,6 +319,7 @@ bool RecvIntoOp::step(detail::ReadOp& op) noexcept {
 }
 
 Result<std::size_t> RecvIntoOp::await_resume() noexcept {
+    const Resumed resumed(*link_);
     if (taken_ == 0) return error();
     return taken_;
 }
@@ -300,6 +336,7 @@ bool RecvExactOp::step(detail::ReadOp& op) noexcept {
 }
 
 Result<void> RecvExactOp::await_resume() {
+    const Resumed resumed(*link_);
     if (satisfied_) return {};
     const std::error_code why = error();
     link_->put_back(into_.first(taken_));
@@ -363,6 +400,7 @@ bool RecvUntilOp::step(detail::ReadOp& op) noexcept {
 }
 
 Result<std::string> RecvUntilOp::await_resume() {
+    const Resumed resumed(*link_);
     if (too_long_) return Errc::too_long;
     if (!satisfied_) return error();
     std::string text(found_, '\0');

@@ -240,6 +240,7 @@ void LinkState::flush_out() noexcept {
         } else if (unit.left == 0) {
             finish_front({});
         } else if (gather()) {
+            if (!send_op().nowait) copy_out_waiting();
             home().backend().submit(send_op());
             return;
         } else {
@@ -288,7 +289,10 @@ bool LinkState::gather() noexcept {
 void LinkState::on_sent(const Completion& completion) noexcept {
     delete std::exchange(gather_, nullptr);
     const int result = completion.result;
-    if (result > 0) consume(static_cast<std::size_t>(result));
+    if (result > 0) {
+        consume(static_cast<std::size_t>(result));
+        if (phase_ == Phase::flushing && !closer_) home().timers().arm(timer(), home().now() + linger_time);
+    }
     gathered_ = 0;
     if (result <= 0 && result != -EAGAIN && result != -ECANCELED) {
         fail_writes({result < 0 ? -result : EIO, std::system_category()});
@@ -314,6 +318,13 @@ void LinkState::consume(std::size_t bytes) noexcept {
         bytes -= part;
         if (unit.left == 0) finish_front({});
     }
+}
+
+// The send in flight may wait for the network: lent bytes behind it must not.
+void LinkState::copy_out_waiting() noexcept {
+    std::uint32_t index = 0;
+    for (SendUnit* unit = out_head_; unit; unit = unit->next)
+        if (index++ >= gathered_) copy_out(*unit);
 }
 
 void LinkState::copy_out_lent() noexcept {

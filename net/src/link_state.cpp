@@ -93,10 +93,15 @@ void LinkState::link_dropped() noexcept {
         abort();
         return;
     }
+    if (home().cancelling()) {
+        end();  // nobody would end it later
+        return;
+    }
     phase_ = Phase::flushing;
     take_posts();
     refuse_posts();
     drop_unread();
+    home().timers().arm(timer(), home().now() + linger_time);
     flushed();
 }
 
@@ -117,6 +122,7 @@ void LinkState::flushed() noexcept {
 }
 
 void LinkState::begin_close(CloseOp* closer) noexcept {
+    CHAINRING_REQUIRE(!closer_, "two closes wait on one Link at the same time");
     closer_ = closer;
     if (phase_ != Phase::open) return;  // already on its way
     phase_ = Phase::flushing;
@@ -152,6 +158,7 @@ void LinkState::finish_end() noexcept {
     if (phase_ != Phase::ending || recv_op().armed || send_op().armed) return;
     phase_ = Phase::closed;
     drop_unread();
+    home().unstarve(*this);
     home().timers().cancel(timer());
     home().backend().close(endpoint_);
     if (CloseOp* closer = std::exchange(closer_, nullptr))
@@ -162,12 +169,13 @@ void LinkState::finish_end() noexcept {
 }
 
 bool LinkState::may_free() const noexcept {
-    return released_ && phase_ == Phase::closed && remote_.load(std::memory_order_acquire) == 0;
+    return released_ && phase_ == Phase::closed && !reader_ && !reader_woken_ &&
+           remote_.load(std::memory_order_acquire) == 0;
 }
 
 void LinkState::flush_node() noexcept {
     flush_out();
-    if (may_free()) delete this;
+    if (!in_flush_list && may_free()) delete this;  // the flush may have ended the Link and queued it again
 }
 
 void LinkState::on_stop(Stop stop) noexcept {
@@ -181,10 +189,9 @@ void LinkState::on_stop(Stop stop) noexcept {
         if (phase_ == Phase::open) abort();  // its handle was kept outside of every task
         return;
     }
-    if (!reading_allowed()) {
-        pause_recv();
-        if (reader_ && unread_bytes_ == 0) wake_reader(Wake::shutting_down);
-    }
+    if (reading_allowed()) return;
+    pause_recv();
+    if (!recv_op().armed) end_idle_reader();
 }
 
 // ---- the timer: one entry per Link, looked at when it falls due
@@ -197,6 +204,10 @@ void LinkState::arm_read_timer(const Limit& limit) noexcept {
 void LinkState::on_timer() noexcept {
     if (phase_ == Phase::lingering) {
         end();
+        return;
+    }
+    if (phase_ == Phase::flushing) {
+        if (served_ && !closer_) abort();  // no progress for linger_time
         return;
     }
     if (!reader_ || read_deadline_ == Instant::max()) return;  // the next receive with a limit arms it again

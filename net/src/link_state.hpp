@@ -48,6 +48,7 @@ struct LinkSend : SendOperation {
 class LinkState final : public Resource, LinkRecv, LinkSend, FlushNode, StarvedNode, TimerNode, InboxNode {
 public:
     static constexpr std::size_t read_ahead = 64 * 1024;  // unread bytes above which a Link stops reading
+    // Closing of a served Link: how long the peer may take for its FIN, and without taking any byte.
     static constexpr Duration linger_time = std::chrono::seconds(5);
 
     // Takes over a connected descriptor, in the backend's mode. On `home`. One handle is counted. The descriptor is closed
@@ -76,6 +77,7 @@ public:
     // Receiving. start_read: true when the task is to suspend.
     bool start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void end_read(ReadOp& op, Wake why) noexcept;
+    void read_resumed() noexcept;  // each receive, when its task has resumed
     std::error_code read_error(Wake why) const noexcept;
     std::size_t unread() const noexcept { return unread_bytes_; }
     const Segment* first_unread() const noexcept { return unread_head_; }
@@ -107,6 +109,7 @@ private:
     // Receiving (link_recv.cpp)
     void arm_recv() noexcept;
     void last_look() noexcept;
+    void end_idle_reader() noexcept;
     void want_data() noexcept;
     bool reading_allowed() const noexcept;
     void pause_recv() noexcept;
@@ -128,6 +131,7 @@ private:
     void consume(std::size_t bytes) noexcept;
     void finish_front(std::error_code error) noexcept;
     void copy_out_lent() noexcept;
+    void copy_out_waiting() noexcept;
     void fail_writes(std::error_code error) noexcept;
     void settle_interrupted() noexcept;
     void take_posts() noexcept;
@@ -170,7 +174,8 @@ private:
     bool fin_sent_ = false;
     bool released_ = false;  // home has seen the end of the last handle
     bool draining_ = false;
-    bool looked_ = false;  // draining: what had arrived unread was taken
+    bool looked_ = false;        // draining: what had arrived unread was taken
+    bool reader_woken_ = false;  // a receive has been claimed and its task has not resumed yet
 
     std::atomic<std::uint32_t> handles_{1};  // any thread
     std::atomic<std::uint8_t> remote_{0};    // any thread: what home has to look at

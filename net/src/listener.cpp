@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -45,15 +46,21 @@ int bind_to(int fd, const Address& address) noexcept {
     return ::bind(fd, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size()));
 }
 
-// A socket file that a process left behind when it died: connecting is refused.
-bool is_stale(detail::Backend& backend, const Address& address) noexcept {
-    const Result<int> probe = backend.open_stream(AF_UNIX);
-    if (!probe) return false;
-    const int outcome = ::connect(*probe, static_cast<const sockaddr*>(address.data()),
-                                  static_cast<socklen_t>(address.size()));
-    const int error = errno;
-    ::close(*probe);
-    return outcome < 0 && error == ECONNREFUSED;
+// A socket file that a process left behind when it died: connecting is refused. Other files are none of our business, though
+// connecting to them is refused as well. Leaves errno as it was.
+bool is_stale(const Address& address) noexcept {
+    const int saved = errno;
+    bool stale = false;
+    struct stat status {};
+    if (::lstat(std::string(address.unix_path()).c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
+        const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        stale = probe >= 0 &&
+                ::connect(probe, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) < 0 &&
+                errno == ECONNREFUSED;  // EAGAIN: its queue is full, but it lives
+        if (probe >= 0) ::close(probe);
+    }
+    errno = saved;
+    return stale;
 }
 
 struct Sharing {
@@ -75,7 +82,7 @@ Result<int> open_listener(detail::Backend& backend, const Address& address, int 
         if (sharing.before_bind) enable(fd, SOL_SOCKET, SO_REUSEPORT);
     }
     int outcome = bind_to(fd, address);
-    if (outcome < 0 && errno == EADDRINUSE && address.is_unix_path() && is_stale(backend, address)) {
+    if (outcome < 0 && errno == EADDRINUSE && address.is_unix_path() && is_stale(address)) {
         ::unlink(std::string(address.unix_path()).c_str());
         outcome = bind_to(fd, address);
     }

@@ -71,6 +71,7 @@ private:
     bool draining_ = false;
     bool closing_ = false;
     bool released_ = false;
+    bool waiter_woken_ = false;  // an accept has been claimed and its task has not resumed yet
 };
 
 }  // namespace detail

@@ -25,7 +25,7 @@ struct Endpoint {
     bool registered = false;
     bool readable = false;
     bool writable = false;
-    bool hung_up = false;  // EPOLLRDHUP, EPOLLHUP or EPOLLERR was seen: a short read no longer means "drained"
+    bool short_reads = false;  // a short read does not mean "drained"
     bool queued = false;   // in the list of endpoints to be tried in the next poll
     Operation* reader = nullptr;
     Operation* writer = nullptr;

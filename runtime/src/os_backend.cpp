@@ -57,6 +57,13 @@ Result<int> OsBackend::accept_now(int listener) noexcept {
     }
 }
 
+int OsBackend::connect_now(int fd, const sockaddr* address, socklen_t size) noexcept {
+    if (!nonblocking_) set_nonblocking(fd, true);
+    const int error = ::connect(fd, address, size) == 0 ? 0 : errno;
+    if (!nonblocking_) set_nonblocking(fd, false);
+    return error;
+}
+
 void OsBackend::adopt(int fd) noexcept {
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     set_nonblocking(fd, nonblocking_);

@@ -18,6 +18,7 @@ public:
 
     Result<int> open_stream(int family) noexcept override;
     Result<int> accept_now(int listener) noexcept override;
+    int connect_now(int fd, const sockaddr* address, socklen_t size) noexcept override;
     void adopt(int fd) noexcept override;
     void close(Endpoint& endpoint) noexcept override;
     int release(Endpoint& endpoint) noexcept override;

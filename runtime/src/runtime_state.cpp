@@ -41,6 +41,7 @@ RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen) : runti
     validate(options);
     if (options.workers == 0) options.workers = detail::usable_cpus();
     choose_backend();
+    others_running_ = workers.size() - 1;
     grace_timer_.state = this;
     grace_timer_.fire = [](detail::TimerNode& node) noexcept {
         static_cast<GraceTimer&>(node).state->begin_cancelling();
@@ -103,6 +104,11 @@ void RuntimeState::begin_cancelling() noexcept {
     phase.store(Phase::cancelling, std::memory_order_release);
     runtime.root().cancel();
     wake_all();
+}
+
+void RuntimeState::worker_left() noexcept {
+    // release: worker 0 sees all that the leaving worker did. The last one wakes it.
+    if (others_running_.fetch_sub(1, std::memory_order_acq_rel) == 1) workers.front()->force_wake();
 }
 
 void RuntimeState::finish() noexcept {

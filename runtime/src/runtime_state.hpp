@@ -38,6 +38,10 @@ public:
     bool main_ended = false;  // worker 0
     bool ran = false;
 
+    // Worker 0 keeps the grace timer and looks at requests, so it leaves last.
+    void worker_left() noexcept;
+    bool others_left() const noexcept { return others_running_.load(std::memory_order_acquire) == 0; }
+
     // Worker 0.
     void advance_stop() noexcept;
     // The worker of the last task of the root scope.
@@ -52,6 +56,7 @@ private:
     void begin_cancelling() noexcept;
     void wake_all() noexcept;
 
+    std::atomic<std::size_t> others_running_{0};  // workers but the first; each takes itself off when it leaves
     unsigned requests_handled_ = 0;
     GraceTimer grace_timer_;
 };

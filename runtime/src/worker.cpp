@@ -77,12 +77,13 @@ void Worker::run() {
     buffers().collect();
     publish_counters();
     orphan_retired();
+    if (index_ != 0) runtime_.worker_left();
     current_worker = nullptr;
 }
 
 bool Worker::may_exit() const noexcept {
     return runtime_.finishing.load(std::memory_order_acquire) && !live_ && !ready_head_ && !flush_head_ &&
-           backend_->in_flight() == 0 && inbox_.empty();
+           backend_->in_flight() == 0 && inbox_.empty() && (index_ != 0 || runtime_.others_left());
 }
 
 void Worker::publish_counters() noexcept {
@@ -168,7 +169,8 @@ bool Worker::spin() noexcept {
 
 // The second half of parking: looks at everything that another thread may have left before it saw the announcement.
 bool Worker::nothing_arrived() const noexcept {
-    return inbox_.empty() && !(starved_head_ && backend_->buffers().any_returned());
+    const BufferPool& pool = backend_->buffers();
+    return inbox_.empty() && !(starved_head_ && (pool.any_returned() || pool.available() > 0));
 }
 
 void Worker::park() noexcept {

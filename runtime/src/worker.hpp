@@ -129,6 +129,7 @@ public:
     TimerQueue& timers() noexcept { return timers_; }
     Instant now() const noexcept { return backend_->now(); }
     bool draining() const noexcept { return draining_; }
+    bool cancelling() const noexcept { return cancelling_; }
 
 private:
     friend class Resource;

@@ -40,7 +40,7 @@ TEST_CASE("awaited temporaries are destroyed as often as they were made") {
             CHECK(*co_await near.send(pieces) == 4);
             std::array<std::byte, 2> two{};
             CHECK(*co_await far.recv(std::span(two)).within(5s) == 2);
-            co_await far.recv_exact(two).within(5s);
+            (co_await far.recv_exact(two).within(5s)).value();
             (co_await near.send("chunk")).value();
             CHECK(*co_await far.send(std::move(*co_await far.recv().within(5s))) == 5);
             CHECK((co_await near.recv()).value().to_string() == "chunk");
@@ -51,8 +51,8 @@ TEST_CASE("awaited temporaries are destroyed as often as they were made") {
             Event event;
             event.set();
             (co_await event.wait().within(1s)).value();
-            co_await sleep_for(1us);
-            co_await yield();
+            CHECK(co_await sleep_for(1us));
+            CHECK(co_await yield());
             Scope scope;
             scope.spawn([](std::unique_ptr<int> value, Counted) -> Task<> {
                 co_await yield();

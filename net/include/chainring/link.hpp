@@ -11,7 +11,8 @@
 // shutting_down (the runtime drains and nothing of this message had arrived), or the kernel's errno in
 // std::system_category. They never throw, but for recv_until's and recv_exact's std::bad_alloc.
 //
-// What was received before an error is delivered first. A receive that ends early has consumed nothing.
+// What was received before an error is delivered first. A receive that ends early has consumed nothing. Running out of memory
+// in the middle of an operation ends the process (std::terminate).
 #pragma once
 
 #include <chainring/address.hpp>
@@ -48,7 +49,7 @@ public:
     ~Link() { drop(); }
 
     // Connects to `to`. Yields the Link, at home on this worker. A cancel or limit that loses the race with success yields
-    // the Link all the same.
+    // the Link all the same. A unix listener whose queue is full is EAGAIN, at once.
     static ConnectOp connect(const Address& to) noexcept;
     // The same with the text form of an address; a malformed one yields Errc::invalid_address.
     static ConnectOp connect(std::string_view to) noexcept;

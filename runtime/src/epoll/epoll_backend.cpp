@@ -63,9 +63,14 @@ void SendOperation::advance(std::size_t bytes) noexcept {
 int EpollBackend::register_endpoint(Endpoint& endpoint) noexcept {
     if (endpoint.registered) return 0;
     epoll_event event{};
-    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
     event.data.ptr = &endpoint;
     if (::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, endpoint.fd, &event) < 0) return errno;
+    // On a unix socket a read also ends where passed descriptors or credentials change (unix(7)).
+    int domain = 0;
+    socklen_t size = sizeof domain;
+    ::getsockopt(endpoint.fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+    endpoint.short_reads = domain == AF_UNIX;
     endpoint.registered = true;
     return 0;
 }
@@ -76,7 +81,7 @@ void EpollBackend::submit(Operation& operation) noexcept {
     if (!endpoint.registered) {
         endpoint.readable = true;  // not known: try
         endpoint.writable = true;
-        endpoint.hung_up = false;
+        endpoint.short_reads = false;
     }
     const bool reads = operation.kind == OperationKind::accept || operation.kind == OperationKind::recv;
     (reads ? endpoint.reader : endpoint.writer) = &operation;
@@ -91,9 +96,9 @@ void EpollBackend::cancel(Operation& operation) noexcept {
 }
 
 void EpollBackend::close(Endpoint& endpoint) noexcept {
-    dequeue(endpoint);
-    endpoint.registered = false;  // closing the only descriptor takes it out of the epoll set
-    OsBackend::close(endpoint);
+    // Closing alone does not take it out of the epoll set while a forked child still has the descriptor.
+    const int fd = release(endpoint);
+    if (fd >= 0) ::close(fd);
 }
 
 int EpollBackend::release(Endpoint& endpoint) noexcept {
@@ -166,7 +171,8 @@ void EpollBackend::collect(const timespec* timeout, bool block) noexcept {
         const bool ended = (event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
         if ((event.events & EPOLLIN) || ended) endpoint.readable = true;
         if ((event.events & EPOLLOUT) || (event.events & (EPOLLHUP | EPOLLERR))) endpoint.writable = true;
-        if (ended) endpoint.hung_up = true;
+        // After the last byte 0 is still to come; and a read ends at the urgent mark (tcp(7)).
+        if (ended || (event.events & EPOLLPRI)) endpoint.short_reads = true;
         if ((endpoint.reader && endpoint.readable) || (endpoint.writer && endpoint.writable)) enqueue(endpoint);
     }
 }
@@ -278,8 +284,7 @@ void EpollBackend::try_receive(Endpoint& endpoint, Operation& operation) noexcep
         }
         pool_.take();
         total += static_cast<std::size_t>(size);
-        // A short read of a stream means that it is drained, unless the peer has ended it: then 0 is still to come.
-        const bool drained = static_cast<unsigned>(size) < pool_.buffer_size() && !endpoint.hung_up;
+        const bool drained = static_cast<unsigned>(size) < pool_.buffer_size() && !endpoint.short_reads;
         if (drained) endpoint.readable = false;
         deliver(operation, Completion{static_cast<int>(size), true,
                                       pool_.lend(index, static_cast<std::uint32_t>(size))});
