@@ -53,6 +53,7 @@ BufferPool::BufferPool(unsigned count, unsigned buffer_size)
 }
 
 BufferPool::~BufferPool() {
+    for (Segment* segment = returned_.take_all(); segment; segment = segment->next) --lent_;
     CHAINRING_REQUIRE(lent_ == 0, "a Chunk outlived the Runtime that lent it");
     unpoison(memory_, std::size_t{count_} * buffer_size_);
     ::munmap(memory_, std::size_t{count_} * buffer_size_);
@@ -75,6 +76,7 @@ void BufferPool::give_back(Segment& segment) noexcept {
         recycle(segment.index);
         return;
     }
+    const Worker::Guest guest(*owner_);
     returned_.push(segment);
     if (starving_.load(std::memory_order_seq_cst)) owner_->wake_if_parked();
 }

@@ -11,6 +11,7 @@
 
 #include "runtime/src/inbox.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -68,7 +69,7 @@ public:
     unsigned buffer_size() const noexcept { return buffer_size_; }
     unsigned lent() const noexcept { return lent_; }
     unsigned available() const noexcept { return count_ - lent_; }
-    bool scarce() const noexcept { return available() < count_ / 4; }
+    bool scarce() const noexcept { return available() < std::max(1U, count_ / 4); }
 
     // Owner: somebody waits for a buffer, so that a return from another thread has to wake the owner.
     void set_starving(bool starving) noexcept { starving_.store(starving, std::memory_order_seq_cst); }

@@ -66,8 +66,9 @@ class ThreadCache {
 public:
     ~ThreadCache() {
         for (FreeList& list : lists_) {
-            release(list.head);
-            release(list.second);
+            release(std::exchange(list.head, nullptr));
+            release(std::exchange(list.second, nullptr));
+            list.count = 0;
         }
     }
 

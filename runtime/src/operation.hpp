@@ -56,6 +56,7 @@ struct Operation {
     bool armed = false;             // from submit() to the terminal completion
     bool cancel_requested = false;  // since the last submit()
     bool pending = false;           // in the list of those that wait for room
+    bool limited = false;           // uring: a recv that was submitted with recv_burst
     std::uint16_t generation = 0;   // counts submissions: a completion of an earlier one is told apart
 
     // A multishot recv may end by itself (more == false, no error) after about this many bytes: the one who wants more

@@ -7,9 +7,6 @@
 #include "runtime/src/runtime_state.hpp"
 #include "runtime/src/stop_signals.hpp"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <cerrno>
 #include <cstdio>
 #include <exception>
@@ -29,25 +26,25 @@ Runtime::~Runtime() {
 void Runtime::run_workers(detail::Child main) {
     CHAINRING_REQUIRE(!state_->ran, "a Runtime runs once");
     state_->ran = true;
+    detail::Worker& first = *state_->workers.front();
+    std::vector<std::thread> threads;
+    try {
+        first.attach();
+        state_->start_others(threads);
+    } catch (...) {
+        state_->finish();
+        for (std::thread& thread : threads) thread.join();
+        main.task().outermost.destroy();  // it has not begun
+        throw;
+    }
     state_->main_task = &main.task();
     root_.start(main, 0);
     if (state_->options.clock) state_->options.clock->attach(*this);
     {
         const detail::StopSignals signals(state_->options.handle_signals ? this : nullptr);
-        std::vector<std::thread> threads;
-        // The other workers leave SIGINT and SIGTERM to the thread that called run.
-        sigset_t stop_signals;
-        sigset_t before;
-        sigemptyset(&stop_signals);
-        sigaddset(&stop_signals, SIGINT);
-        sigaddset(&stop_signals, SIGTERM);
-        pthread_sigmask(SIG_BLOCK, &stop_signals, &before);
-        for (std::size_t index = 1; index < state_->workers.size(); ++index)
-            threads.emplace_back([worker = state_->workers[index].get()] { worker->run(); });
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        state_->workers.front()->run();
-        for (std::thread& thread : threads) thread.join();
+        first.run();
     }
+    for (std::thread& thread : threads) thread.join();
     if (state_->options.clock) state_->options.clock->detach(*this);
     if (root_.first_) std::rethrow_exception(root_.first_);
 }

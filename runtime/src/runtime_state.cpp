@@ -3,8 +3,14 @@
 
 #include "runtime/src/cpu_count.hpp"
 
+#include <pthread.h>
+#include <signal.h>
+
 #include <bit>
 #include <cstdlib>
+#include <exception>
+#include <latch>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -41,7 +47,6 @@ RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen) : runti
     validate(options);
     if (options.workers == 0) options.workers = detail::usable_cpus();
     choose_backend();
-    others_running_ = workers.size() - 1;
     grace_timer_.state = this;
     grace_timer_.fire = [](detail::TimerNode& node) noexcept {
         static_cast<GraceTimer&>(node).state->begin_cancelling();
@@ -104,6 +109,46 @@ void RuntimeState::begin_cancelling() noexcept {
     phase.store(Phase::cancelling, std::memory_order_release);
     runtime.root().cancel();
     wake_all();
+}
+
+void RuntimeState::start_others(std::vector<std::thread>& threads) {
+    // These leave SIGINT and SIGTERM to the thread that called run.
+    sigset_t stop_signals;
+    sigset_t before;
+    sigemptyset(&stop_signals);
+    sigaddset(&stop_signals, SIGINT);
+    sigaddset(&stop_signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &stop_signals, &before);
+    std::exception_ptr failure;
+    std::mutex mutex;
+    std::latch attached(static_cast<std::ptrdiff_t>(workers.size()) - 1);
+    const auto body = [&](detail::Worker& worker) {
+        bool good = true;
+        try {
+            worker.attach();
+        } catch (...) {
+            const std::lock_guard lock(mutex);
+            failure = std::current_exception();
+            good = false;
+        }
+        if (good) others_running_.fetch_add(1, std::memory_order_relaxed);
+        attached.count_down();  // after this nothing of start_others may be touched
+        return good;
+    };
+    std::size_t started = 1;
+    try {
+        threads.reserve(workers.size() - 1);
+        for (; started < workers.size(); ++started)
+            threads.emplace_back([&body, worker = workers[started].get()] {
+                if (body(*worker)) worker->run();
+            });
+    } catch (...) {
+        failure = std::current_exception();
+        attached.count_down(static_cast<std::ptrdiff_t>(workers.size() - started));
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    attached.wait();
+    if (failure) std::rethrow_exception(failure);
 }
 
 void RuntimeState::worker_left() noexcept {

@@ -15,6 +15,7 @@
 #include <atomic>
 #include <memory>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -37,6 +38,10 @@ public:
     detail::TaskContext* main_task = nullptr;
     bool main_ended = false;  // worker 0
     bool ran = false;
+
+    // Starts the threads of all workers but the first and waits until they are attached. Throws what the first failure threw;
+    // the threads that run by then are in `threads`.
+    void start_others(std::vector<std::thread>& threads);
 
     // Worker 0 keeps the grace timer and looks at requests, so it leaves last.
     void worker_left() noexcept;

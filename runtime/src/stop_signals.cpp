@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <thread>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -22,9 +23,13 @@ int registered = 0;
 struct sigaction old_interrupt;
 struct sigaction old_terminate;
 
+std::atomic<int> handlers_inside{0};  // a Runtime goes only after the handlers that may have seen it
+
 extern "C" void chainring_on_stop_signal(int) {
+    handlers_inside.fetch_add(1, std::memory_order_seq_cst);
     for (const auto& target : targets)
         if (Runtime* runtime = target.load(std::memory_order_acquire)) runtime->request_stop();
+    handlers_inside.fetch_sub(1, std::memory_order_release);
 }
 
 }  // namespace
@@ -44,6 +49,7 @@ StopSignals::StopSignals(Runtime* runtime) : runtime_(runtime) {
     if (registered++ > 0) return;
     struct sigaction action {};
     action.sa_handler = chainring_on_stop_signal;
+    action.sa_flags = SA_RESTART;
     sigemptyset(&action.sa_mask);
     ::sigaction(SIGINT, &action, &old_interrupt);
     ::sigaction(SIGTERM, &action, &old_terminate);
@@ -56,6 +62,7 @@ StopSignals::~StopSignals() {
         Runtime* mine = runtime_;
         if (target.compare_exchange_strong(mine, nullptr)) break;
     }
+    while (handlers_inside.load(std::memory_order_seq_cst) > 0) std::this_thread::yield();
     if (--registered > 0) return;
     ::sigaction(SIGINT, &old_interrupt, nullptr);
     ::sigaction(SIGTERM, &old_terminate, nullptr);

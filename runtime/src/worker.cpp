@@ -6,6 +6,7 @@
 #include "runtime/src/runtime_state.hpp"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -61,9 +62,10 @@ Worker::Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> b
 
 Worker::~Worker() = default;
 
+void Worker::attach() { backend_->attach(); }
+
 void Worker::run() {
-    current_worker = this;
-    backend_->attach();
+    Worker* const outer = std::exchange(current_worker, this);
     while (!may_exit()) {
         take_inbox();
         if (!timers_.empty()) timers_.expire(now());
@@ -73,12 +75,14 @@ void Worker::run() {
         bump(passes_);
         publish_counters();
     }
+    // A foreign thread that has pushed the last node may still be about to wake us. Acquire: pairs with its leaving.
+    while (guests_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
     backend_->detach();
     buffers().collect();
     publish_counters();
     orphan_retired();
     if (index_ != 0) runtime_.worker_left();
-    current_worker = nullptr;
+    current_worker = outer;
 }
 
 bool Worker::may_exit() const noexcept {
@@ -152,18 +156,19 @@ void Worker::reap_or_park() noexcept {
         backend_->poll();
         return;
     }
-    if (runtime_.options.spin > Duration::zero() && spin()) return;
+    if (runtime_.options.spin > Duration::zero() && !runtime_.options.clock && spin()) return;
     park();
 }
 
+// Real time, whatever the runtime's clock is; no longer than until the next timer.
 bool Worker::spin() noexcept {
     backend_->poll();
     if (ready_head_) return true;
-    const Instant until = now() + runtime_.options.spin;
+    const Instant start = std::chrono::steady_clock::now();
+    const Instant until = std::min(start + runtime_.options.spin, timers_.next());
     do {
-        if (backend_->spin()) return true;
-        if (!inbox_.empty()) return true;
-    } while (now() < until);
+        if (backend_->spin() || !nothing_arrived()) return true;
+    } while (std::chrono::steady_clock::now() < until);
     return false;
 }
 
@@ -197,7 +202,7 @@ void Worker::make_runnable(TaskContext& task) noexcept {
 void Worker::finish_task(TaskContext& task) noexcept {
     Scope& scope = *task.scope;
     if (!scope.unlink(task)) return;  // the cancel that is on its way comes back here
-    if (&task == runtime_.main_task) {
+    if (index_ == 0 && &task == runtime_.main_task) {
         runtime_.main_task = nullptr;
         runtime_.main_ended = true;  // this is worker 0: it looks at it in its next pass
     }

@@ -90,10 +90,15 @@ public:
     // suspension.
     [[gnu::noinline]] static Worker* current() noexcept;
 
-    void run();  // the thread's body: returns when the runtime has finished and nothing lives here any more
+    // On the worker's thread: attach(), which throws std::system_error, then run(), which returns when the runtime has
+    // finished and nothing lives here any more.
+    void attach();
+    void run();
 
-    // Any thread.
+    // Any thread. A thread that is no worker of this runtime counts itself while it posts: what it pushes may be the end of
+    // the runtime, which must not go before the wake.
     void post(InboxNode& node) noexcept {
+        const Guest guest(*this);
         inbox_.push(node);
         wake_if_parked();
     }
@@ -130,6 +135,26 @@ public:
     Instant now() const noexcept { return backend_->now(); }
     bool draining() const noexcept { return draining_; }
     bool cancelling() const noexcept { return cancelling_; }
+
+    // A stay of the calling thread with this worker; nothing when it is one of the runtime's own.
+    class Guest {
+    public:
+        explicit Guest(Worker& host) noexcept : host_(is_colleague(host) ? nullptr : &host) {
+            if (host_) host_->guests_.fetch_add(1, std::memory_order_relaxed);  // the push that follows releases it
+        }
+        Guest(const Guest&) = delete;
+        Guest& operator=(const Guest&) = delete;
+        ~Guest() {
+            if (host_) host_->guests_.fetch_sub(1, std::memory_order_release);  // pairs with the leaving worker's look
+        }
+
+    private:
+        static bool is_colleague(const Worker& host) noexcept {
+            const Worker* here = current();
+            return here && &here->runtime_ == &host.runtime_;
+        }
+        Worker* host_;
+    };
 
 private:
     friend class Resource;
@@ -178,6 +203,7 @@ private:
     Counter wakes_{0};                    // any thread adds
     std::atomic<std::size_t> links_{0};   // read by others to place new Links
 
+    std::atomic<unsigned> guests_{0};  // foreign threads inside of post() or a buffer's return
     Inbox<InboxNode> inbox_;
     ParkState<> park_;
 };

@@ -2,12 +2,12 @@
 """What the interop tests share: a sample as a child process, real clients beside it, and what the kernel says of both.
 
 The environment tells what is tested: CHAINRING_BACKEND (uring or epoll), CHAINRING_SAMPLES (the folder of the
-programs), CHAINRING_DENY_URING (the helper that refuses io_uring), CHAINRING_SANITIZE (the build's sanitizers, if any).
+programs), CHAINRING_DENY (the helper that refuses a system call), CHAINRING_SANITIZE (the build's sanitizers, if any).
 A script ends with `harness.run(test, ...)`; each test is a function whose name is a sentence. A test that cannot be made
 here raises Skip; when no test of a script could be made, it exits with 77.
 
-Nothing here waits a fixed time for something to happen: `until` looks again and again, up to a deadline. `settles` and
-`stays` are for what must *not* happen, and do take their time.
+Nothing here waits a fixed time for something to happen: `until` looks again and again, up to a deadline. `settles` is
+for what must have come to rest, and does take its time.
 """
 import contextlib
 import ctypes
@@ -180,7 +180,10 @@ class Sample:
 
     def complaints(self):
         """The end of what it wrote on stderr."""
-        self.stderr.seek(max(0, self.stderr.seek(0, os.SEEK_END) - 8 * KIB))
+        size = self.stderr.seek(0, os.SEEK_END)
+        self.stderr.seek(max(0, size - 8 * KIB))
+        if size > 8 * KIB:
+            self.stderr.readline()  # half a line
         return self.stderr.read().decode(errors="replace")
 
     # -- reaching it

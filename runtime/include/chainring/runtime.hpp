@@ -42,7 +42,7 @@ enum class BackendKind : std::uint8_t {
 struct RuntimeOptions {
     unsigned workers = 0;  // 0: as many as the CPUs that this process may use (affinity and cgroup quota)
     BackendKind backend = BackendKind::automatic;
-    Duration spin{0};  // how long an idle worker looks for work in memory before it parks in the kernel; 0: not at all
+    Duration spin{0};  // how long an idle worker looks for work before it parks in the kernel; 0, or a clock: not at all
     Duration stop_grace = std::chrono::seconds(10);  // draining ends after this, and what is left is cancelled
     unsigned recv_buffers = 256;        // per worker; a power of two, at most 32768
     unsigned recv_buffer_size = 16384;  // bytes

@@ -13,6 +13,10 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
+namespace {
+constexpr timespec no_time{};
+}
+
 EpollPool::EpollPool(unsigned count, unsigned buffer_size) : BufferPool(count, buffer_size) {
     free_.reserve(count);
     for (unsigned index = count; index-- > 0;) free_.push_back(static_cast<std::uint16_t>(index));
@@ -39,6 +43,7 @@ EpollBackend::EpollBackend(const BackendOptions& options)
         ::close(epoll_fd_);
         throw std::system_error(error, std::system_category(), "chainring: epoll wake");
     }
+    nanoseconds_ = ::epoll_pwait2(epoll_fd_, events_.data(), events_per_wait, &no_time, nullptr) >= 0;
 }
 
 EpollBackend::~EpollBackend() { ::close(epoll_fd_); }
@@ -139,12 +144,12 @@ void EpollBackend::wait(Instant deadline) noexcept {
     // What was delivered makes tasks runnable, and those come first; but not for ever before a look at the edges.
     if (delivered && ++skipped_ < 8) return;
     skipped_ = 0;
-    if (delivered || queue_head_) {
+    if (delivered || queue_head_ || (deadline != Instant::max() && deadline <= now())) {
         collect(nullptr, false);
     } else if (deadline == Instant::max() || manual_time()) {
         collect(nullptr, true);
     } else {
-        const auto left = std::max(Duration::zero(), Duration(deadline - now()));
+        const Duration left = std::max(Duration::zero(), Duration(deadline - now()));
         timespec timeout{};
         timeout.tv_sec = left.count() / 1'000'000'000;
         timeout.tv_nsec = left.count() % 1'000'000'000;
@@ -159,11 +164,19 @@ bool EpollBackend::spin() noexcept {
     return completions() != before;
 }
 
+// epoll_pwait2 (Linux 5.11) has nanoseconds; where it is missing or a seccomp filter refuses it, milliseconds, rounded up.
+int EpollBackend::wait_for_events(const timespec* timeout) noexcept {
+    if (nanoseconds_)
+        return ::epoll_pwait2(epoll_fd_, events_.data(), events_per_wait, timeout, nullptr);
+    constexpr long long longest = 86'400'000;
+    const long long milliseconds =
+        timeout ? std::min(longest, static_cast<long long>(timeout->tv_sec) * 1000 + (timeout->tv_nsec + 999'999) / 1'000'000)
+                : -1;
+    return ::epoll_wait(epoll_fd_, events_.data(), events_per_wait, static_cast<int>(milliseconds));
+}
+
 void EpollBackend::collect(const timespec* timeout, bool block) noexcept {
-    const timespec zero{};
-    // glibc 2.36 has epoll_pwait2 (kernel 5.11): nanoseconds, where epoll_wait has milliseconds.
-    const int count =
-        ::epoll_pwait2(epoll_fd_, events_.data(), events_per_wait, block ? timeout : &zero, nullptr);
+    const int count = wait_for_events(block ? timeout : &no_time);
     for (int at = 0; at < count; ++at) {
         const epoll_event& event = events_[static_cast<std::size_t>(at)];
         if (!event.data.ptr) continue;  // a wake: the caller looks at its inbox anyway

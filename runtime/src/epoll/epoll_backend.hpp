@@ -59,6 +59,7 @@ private:
     int register_endpoint(Endpoint& endpoint) noexcept;
     void enqueue(Endpoint& endpoint) noexcept;
     void dequeue(Endpoint& endpoint) noexcept;
+    int wait_for_events(const timespec* timeout) noexcept;  // null: no limit
     void collect(const timespec* timeout, bool block) noexcept;
     void try_queued() noexcept;
     void try_reader(Endpoint& endpoint) noexcept;
@@ -71,6 +72,7 @@ private:
     void complete_writer(Endpoint& endpoint, int result) noexcept;
 
     int epoll_fd_ = -1;
+    bool nanoseconds_ = true;  // epoll_pwait2 works
     EpollPool pool_;
     Endpoint* queue_head_ = nullptr;  // to be tried in the next poll, oldest first; doubly linked
     Endpoint* queue_tail_ = nullptr;

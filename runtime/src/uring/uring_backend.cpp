@@ -138,6 +138,7 @@ bool UringBackend::prepare(Operation& operation) noexcept {
             entry->flags |= IOSQE_BUFFER_SELECT;
             entry->buf_group = UringPool::group;
             // sqe->optlen, which shares its place with file_index: the total after which the kernel ends the multishot.
+            operation.limited = burst_limited_;
             if (burst_limited_) entry->file_index = Operation::recv_burst;
             break;
         case OperationKind::send: {
@@ -214,6 +215,7 @@ bool UringBackend::work_pending() const noexcept {
 
 void UringBackend::before_enter() noexcept {
     if (pending_head_) prepare_pending();
+    if (!wake_armed_ && !detaching_) arm_wake();  // there was no entry for it before
     pool_->publish();
 }
 
@@ -228,7 +230,7 @@ void UringBackend::poll() noexcept {
 
 void UringBackend::wait(Instant deadline) noexcept {
     before_enter();
-    if (cancelled_ || io_uring_cq_ready(&ring_) > 0) {
+    if (cancelled_ || pending_head_ || io_uring_cq_ready(&ring_) > 0 || (deadline != Instant::max() && deadline <= now())) {
         poll();
         return;
     }
@@ -236,10 +238,10 @@ void UringBackend::wait(Instant deadline) noexcept {
     if (deadline == Instant::max() || manual_time()) {
         io_uring_submit_and_wait_timeout(&ring_, &first, 1, nullptr, nullptr);
     } else {
-        const auto left = std::max(Duration::zero(), Duration(deadline - now()));
+        const Duration left = deadline - now();
         __kernel_timespec timeout{};
-        timeout.tv_sec = left.count() / 1'000'000'000;
-        timeout.tv_nsec = left.count() % 1'000'000'000;
+        timeout.tv_sec = std::max<long long>(0, left.count() / 1'000'000'000);
+        timeout.tv_nsec = std::max<long long>(0, left.count() % 1'000'000'000);
         io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
     }
     reap();
@@ -288,12 +290,15 @@ void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
         drop_stale(operation, entry);
         return;
     }
-    if (entry.res == -EINVAL && operation.kind == OperationKind::recv && burst_limited_ && !burst_proven_) [[unlikely]] {
-        burst_limited_ = false;  // an older kernel: it has no such limit
-        if (!prepare(operation)) wait_for_room(operation);
-        return;
-    }
     Completion completion{entry.res, (entry.flags & IORING_CQE_F_MORE) != 0, nullptr};
+    if (entry.res == -EINVAL && operation.kind == OperationKind::recv && operation.limited && !burst_proven_) [[unlikely]] {
+        burst_limited_ = false;  // an older kernel: it has no such limit
+        if (!operation.cancel_requested) {
+            if (!prepare(operation)) wait_for_room(operation);
+            return;
+        }
+        completion.result = -ECANCELED;  // the cancel has found nothing to end
+    }
     if (entry.flags & IORING_CQE_F_BUFFER) {
         Segment* segment =
             pool_->lend(entry.flags >> IORING_CQE_BUFFER_SHIFT, static_cast<std::uint32_t>(std::max(entry.res, 0)));

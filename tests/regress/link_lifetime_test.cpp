@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "tests/unit/support.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <vector>
+
+using namespace support;
+
+namespace {
+
+Task<> busy(int rounds) {
+    for (int round = 0; round < rounds; ++round) co_await yield();
+}
+
+Task<> post_nothing_after_eof(Link link) {
+    while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
+    const Outbox outbox = link.outbox();
+    outbox.post(Payload());  // done within the flush itself, without the kernel
+}
+
+Task<> note_read(Link* link, std::error_code* end) { *end = (co_await link->recv()).error(); }
+Task<> note_accept(Listener* listener, std::error_code* end) { *end = (co_await listener->accept()).error(); }
+Task<> send_all(Link* link, const std::string* data, bool* whole) { *whole = static_cast<bool>(co_await link->send(*data)); }
+Task<> close_link(Link* link) { co_await link->close(); }
+
+}  // namespace
+
+TEST_CASE("a Link that its own flush ends is freed once") {
+    in_runtime([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        Scope serving;
+        serving.spawn([](Listener* from) -> Task<> { co_await from->serve(post_nothing_after_eof); }, &listener);
+        for (int round = 0; round < 50; ++round) {
+            auto client = (co_await Link::connect(listener.address())).value();
+            (co_await client.shutdown_write()).value();
+            auto end = co_await client.recv().within(5s);
+            CHECK(end.error() == Errc::eof);
+        }
+        serving.cancel();
+        co_await serving.join();
+    });
+}
+
+TEST_CASE("a receive that ends without a buffer while its Link ends does not queue the Link for one") {
+    RuntimeOptions options = one_worker();
+    options.recv_buffers = 1;
+    in_runtime_with(options, []() -> Task<> {
+        auto holder = co_await connected();
+        (co_await holder.near.send("held")).value();
+        auto held = (co_await holder.far.recv()).value();
+        for (int round = 0; round < 20; ++round) {
+            auto pair = co_await connected();
+            std::error_code end;
+            Scope scope;
+            scope.spawn(note_read, &pair.far, &end);
+            co_await yield();
+            pair.far.abort();
+            co_await scope.join();
+            CHECK(end == Errc::closed);
+        }
+        held = Chunk();
+        co_await passes(3);
+    });
+}
+
+TEST_CASE("a starved Link is fed by a buffer that comes back on its own worker") {
+    RuntimeOptions options = one_worker();
+    options.recv_buffers = 1;
+    in_runtime_with(options, []() -> Task<> {
+        auto holder = co_await connected();
+        auto hungry = co_await connected();
+        (co_await holder.near.send("held")).value();
+        auto held = (co_await holder.far.recv()).value();
+        std::string got;
+        Scope scope;
+        scope.spawn([](Link* link, std::string* text) -> Task<> {
+            auto chunk = co_await link->recv().within(5s);
+            if (chunk) *text = chunk->to_string();
+        }, &hungry.far, &got);
+        co_await sleep_for(2ms);
+        (co_await hungry.near.send("food")).value();
+        co_await sleep_for(2ms);
+        held = Chunk();
+        co_await scope.join();
+        CHECK(got == "food");
+    });
+}
+
+TEST_CASE("a slot outlives the task that waits on it, however long that takes to resume") {
+    in_runtime([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        auto pair = co_await connected();
+        std::error_code accepted;
+        std::error_code received;
+        Scope scope;
+        scope.spawn(note_accept, &listener, &accepted);
+        scope.spawn(note_read, &pair.far, &received);
+        co_await sleep_for(1ms);
+        for (int task = 0; task < 300; ++task) scope.spawn(busy, 20);  // more than one pass resumes
+        co_await yield();
+        listener = Listener();
+        pair.far = Link();
+        co_await scope.join();
+        CHECK(accepted == Errc::closed);
+        CHECK(received == Errc::closed);
+    });
+}
+
+TEST_CASE("a chunk behind a full gather does not stay lent while the peer does not read") {
+    in_runtime([]() -> Task<> {
+        auto source = co_await connected();
+        auto stuck = co_await connected();
+        (co_await source.near.send("lent")).value();
+        auto chunk = (co_await source.far.recv()).value();
+        const std::string block(1 << 20, 'b');
+        std::array<bool, 64> whole{};
+        bool last = false;
+        Scope scope;
+        for (bool& each : whole) scope.spawn(send_all, &stuck.near, &block, &each);
+        scope.spawn([](Link* link, Chunk data, bool* sent) -> Task<> {
+            *sent = static_cast<bool>(co_await link->send(std::move(data)));
+        }, &stuck.near, std::move(chunk), &last);
+        co_await sleep_for(5ms);
+        CHECK(metrics().buffers_lent == 0);
+        stuck.near.abort();
+        co_await scope.join();
+        CHECK(!last);
+    });
+}
+
+TEST_CASE("a file that is no socket is left alone by bind") {
+    const std::string path = "/tmp/chainring-precious-" + std::to_string(getpid());
+    std::ofstream(path) << "data";
+    in_runtime([](const std::string* file) -> Task<> {
+        auto listener = co_await Listener::bind("unix:" + *file);
+        CHECK(listener.error() == std::errc::address_in_use);
+    }, &path);
+    std::string text;
+    std::ifstream(path) >> text;
+    CHECK(text == "data");
+    unlink(path.c_str());
+}
+
+TEST_CASE("a live unix listener whose queue is full blocks neither bind nor connect") {
+    const std::string path = "/tmp/chainring-full-" + std::to_string(getpid());
+    const auto address = *Address::parse("unix:" + path);
+    const int listening = socket(AF_UNIX, SOCK_STREAM, 0);
+    const auto* name = static_cast<const sockaddr*>(address.data());
+    REQUIRE(bind(listening, name, static_cast<socklen_t>(address.size())) == 0);
+    REQUIRE(listen(listening, 0) == 0);
+    const int filler = socket(AF_UNIX, SOCK_STREAM, 0);
+    REQUIRE(connect(filler, name, static_cast<socklen_t>(address.size())) == 0);
+    in_runtime([](const Address* to) -> Task<> {
+        auto link = co_await Link::connect(*to).within(5s);
+        CHECK(link.error() == std::errc::resource_unavailable_try_again);
+        auto second = co_await Listener::bind(*to);
+        CHECK(second.error() == std::errc::address_in_use);
+    }, &address);
+    close(filler);
+    close(listening);
+    unlink(path.c_str());
+}
+
+TEST_CASE("a close that waits behind another task's data completes with the data") {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        const std::string block(8 << 20, 'c');
+        bool whole = false;
+        Scope scope;
+        scope.spawn(send_all, &pair.near, &block, &whole);
+        co_await sleep_for(1ms);
+        scope.spawn(close_link, &pair.near);
+        std::size_t received = 0;
+        while (auto chunk = co_await pair.far.recv()) received += chunk->size();
+        co_await scope.join();
+        CHECK(received == block.size());
+        CHECK(whole);
+    });
+}
