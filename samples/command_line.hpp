@@ -12,8 +12,7 @@
 #include <vector>
 
 struct CommandLine {
-    CommandLine(const char* program_name, const char* program_purpose)
-        : name(program_name), purpose(program_purpose) {
+    CommandLine(const char* program_name, const char* program_purpose) : name(program_name), purpose(program_purpose) {
         runtime.handle_signals = true;
         runtime.log = [](std::string_view) {};  // announce() says which backend it is
     }
@@ -22,8 +21,8 @@ struct CommandLine {
     const char* purpose;
     const char* positional = "";  // usage text of further arguments
     std::size_t positional_count = 0;
-    std::string hint;             // how to talk to it; {} is replaced by the address as nc takes it
-    std::string extra_help;       // usage text of options of the sample's own
+    std::string hint;        // how to talk to it; {} is replaced by the address as nc takes it
+    std::string extra_help;  // usage text of options of the sample's own
     chainring::RuntimeOptions runtime;
     chainring::Spread spread = chainring::Spread::round_robin;
     std::string listen = "0.0.0.0:7000";
@@ -38,18 +37,19 @@ struct CommandLine {
     }
 
     void usage(std::FILE* out) const {
-        std::fprintf(out,
-                     "usage: %s [options]%s\n%s\n\n"
-                     "  --port N          listen on 0.0.0.0:N (default 7000; 0 takes a free one)\n"
-                     "  --listen ADDRESS  IPV4:PORT, [IPV6]:PORT, :PORT, unix:PATH or unix:@NAME\n"
-                     "  --threads N       workers (default: one for each CPU)\n"
-                     "  --backend NAME    uring, epoll or auto (default auto: CHAINRING_BACKEND, else io_uring if it works)\n"
-                     "  --spread NAME     round-robin, least-loaded or reuse-port (default round-robin)\n"
-                     "  --spin US         look for work this many microseconds before sleeping (default 0)\n"
-                     "  --grace SECONDS   how long connections may go on after SIGTERM (default 10)\n"
-                     "%s"
-                     "  --help            this text\n",
-                     name, positional, purpose, extra_help.c_str());
+        std::fprintf(
+            out,
+            "usage: %s [options]%s\n%s\n\n"
+            "  --port N          listen on 0.0.0.0:N (default 7000; 0 takes a free one)\n"
+            "  --listen ADDRESS  IPV4:PORT, [IPV6]:PORT, :PORT, unix:PATH or unix:@NAME\n"
+            "  --threads N       workers (default: one for each CPU)\n"
+            "  --backend NAME    uring, epoll or auto (default auto: CHAINRING_BACKEND, else io_uring if it works)\n"
+            "  --spread NAME     round-robin, least-loaded or reuse-port (default round-robin)\n"
+            "  --spin US         look for work this many microseconds before sleeping (default 0)\n"
+            "  --grace SECONDS   how long connections may go on after SIGTERM (default 10)\n"
+            "%s"
+            "  --help            this text\n",
+            name, positional, purpose, extra_help.c_str());
     }
 
     // False: exit with exit_code.
@@ -65,7 +65,8 @@ struct CommandLine {
                 arguments.emplace_back(word);
                 continue;
             }
-            if (at + 1 == words.size()) return wrong_usage("unknown option, or its value is missing: " + std::string(word));
+            if (at + 1 == words.size())
+                return wrong_usage("unknown option, or its value is missing: " + std::string(word));
             if (!option(word, words[++at])) return false;
         }
         if (arguments.size() > positional_count) return wrong_usage("too many arguments");
@@ -112,19 +113,26 @@ private:
             return true;
         }
         if (flag == "--backend") {
-            if (value == "uring") runtime.backend = chainring::BackendKind::uring;
-            else if (value == "epoll") runtime.backend = chainring::BackendKind::epoll;
-            else if (value != "auto") return bad_value("--backend is uring, epoll or auto, not '" + text + "'");
+            if (value == "uring")
+                runtime.backend = chainring::BackendKind::uring;
+            else if (value == "epoll")
+                runtime.backend = chainring::BackendKind::epoll;
+            else if (value != "auto")
+                return bad_value("--backend is uring, epoll or auto, not '" + text + "'");
             return true;
         }
         if (flag == "--spread") {
-            if (value == "least-loaded") spread = chainring::Spread::least_loaded;
-            else if (value == "reuse-port") spread = chainring::Spread::reuse_port;
+            if (value == "least-loaded")
+                spread = chainring::Spread::least_loaded;
+            else if (value == "reuse-port")
+                spread = chainring::Spread::reuse_port;
             else if (value != "round-robin")
                 return bad_value("--spread is round-robin, least-loaded or reuse-port, not '" + text + "'");
             return true;
         }
-        const auto in_range = [&](unsigned long least, unsigned long most) { return is_number && number >= least && number <= most; };
+        const auto in_range = [&](unsigned long least, unsigned long most) {
+            return is_number && number >= least && number <= most;
+        };
         if (flag == "--port") {
             if (!in_range(0, 65535)) return bad_value("--port is a number from 0 to 65535, not '" + text + "'");
             listen = "0.0.0.0:" + text;
@@ -136,7 +144,8 @@ private:
             return true;
         }
         if (flag == "--spin") {
-            if (!in_range(0, 1000000)) return bad_value("--spin is a number of microseconds up to 1000000, not '" + text + "'");
+            if (!in_range(0, 1000000))
+                return bad_value("--spin is a number of microseconds up to 1000000, not '" + text + "'");
             runtime.spin = std::chrono::microseconds(number);
             return true;
         }

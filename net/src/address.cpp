@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <chainring/address.hpp>
 
+#include <algorithm>
 #include <arpa/inet.h>
+#include <charconv>
+#include <cstring>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
-#include <algorithm>
-#include <charconv>
-#include <cstring>
 
 CHAINRING_BEGIN_NAMESPACE
 
@@ -104,7 +103,9 @@ int Address::family() const noexcept {
     return size_ < sizeof(sa_family_t) ? 0 : view<sa_family_t>(bytes_.data());
 }
 
-bool Address::is_unix() const noexcept { return family() == AF_UNIX; }
+bool Address::is_unix() const noexcept {
+    return family() == AF_UNIX;
+}
 
 bool Address::is_unix_path() const noexcept {
     return is_unix() && size_ > offsetof(sockaddr_un, sun_path) &&

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <chainring/chunk.hpp>
-
 #include <chainring/trap.hpp>
 
 #include "runtime/src/buffer_pool.hpp"
@@ -10,7 +9,9 @@
 
 CHAINRING_BEGIN_NAMESPACE
 
-const detail::Segment* Chunk::next(const detail::Segment* segment) noexcept { return segment->next; }
+const detail::Segment* Chunk::next(const detail::Segment* segment) noexcept {
+    return segment->next;
+}
 
 std::span<const std::byte> Chunk::bytes_of(const detail::Segment* segment) noexcept {
     return {segment->data, segment->size};

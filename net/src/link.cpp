@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <chainring/link.hpp>
-
 #include <chainring/trap.hpp>
 
 #include "net/src/link_state.hpp"
 
+#include <cerrno>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cerrno>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -40,49 +38,23 @@ void Link::drop() noexcept {
     if (detail::LinkState* state = std::exchange(state_, nullptr)) state->drop_link_handle();
 }
 
-void Link::abort() noexcept { state()->request_abort(); }
+void Link::abort() noexcept {
+    state()->request_abort();
+}
 
 Outbox Link::outbox(std::size_t limit) {
     state()->accept_posts(limit);
     return Outbox(*state());
 }
 
-Result<Address> Link::peer() const noexcept { return name_of(state()->fd(), ::getpeername); }
-Result<Address> Link::local() const noexcept { return name_of(state()->fd(), ::getsockname); }
-unsigned Link::home() const noexcept { return state()->home().index(); }
-
-// ---- Outbox
-
-Outbox::Outbox(detail::LinkState& link) noexcept : link_(&link) { link.add_handle(); }
-
-Outbox::Outbox(const Outbox& other) noexcept : link_(other.link_) {
-    if (link_) link_->add_handle();
+Result<Address> Link::peer() const noexcept {
+    return name_of(state()->fd(), ::getpeername);
 }
-
-Outbox::~Outbox() {
-    if (link_) link_->drop_handle();
+Result<Address> Link::local() const noexcept {
+    return name_of(state()->fd(), ::getsockname);
 }
-
-Posted Outbox::post(Payload payload) const { return link_ ? link_->post(std::move(payload)) : Posted::closed; }
-
-std::size_t Outbox::queued() const noexcept { return link_ ? link_->posted() : 0; }
-
-// ---- CloseOp
-
-CloseOp::CloseOp(detail::LinkState* link) noexcept : link_(link) {
-    waits_in = detail::WaitKind::close;
-    cancel = [](detail::Waiter& waiter, detail::Wake) noexcept {
-        static_cast<CloseOp&>(waiter).link_->abort();  // its end completes this
-    };
-}
-
-bool CloseOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    link_->require_home();
-    if (link_->closed()) return false;
-    begin(node, handle, limit_);
-    link_->begin_close(this);
-    if (node.context->cancelled) link_->abort();
-    return true;
+unsigned Link::home() const noexcept {
+    return state()->home().index();
 }
 
 // ---- ConnectOp
@@ -128,7 +100,8 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
     Attempt& attempt = *attempt_;
     attempt.socket.fd = *fd;
     if (to_.is_unix()) {
-        // A unix connect never waits for the peer: it succeeds, or fails, with EAGAIN when the listener's queue is full.
+        // A unix connect never waits for the peer: it succeeds, or fails, with EAGAIN when the listener's queue is
+        // full.
         task = node.context;
         if (const int error = worker.backend().connect_now(*fd, static_cast<const sockaddr*>(to_.data()),
                                                            static_cast<socklen_t>(to_.size())))
@@ -180,7 +153,11 @@ Result<Link> ConnectOp::await_resume() noexcept {
     }
 }
 
-ConnectOp Link::connect(const Address& to) noexcept { return ConnectOp(Result<Address>(to)); }
-ConnectOp Link::connect(std::string_view to) noexcept { return ConnectOp(Address::parse(to)); }
+ConnectOp Link::connect(const Address& to) noexcept {
+    return ConnectOp(Result<Address>(to));
+}
+ConnectOp Link::connect(std::string_view to) noexcept {
+    return ConnectOp(Address::parse(to));
+}
 
 CHAINRING_END_NAMESPACE

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Receiving on a Link: the multishot receive, the queue of unread segments, the waiting receive operation.
-#include "net/src/link_state.hpp"
-
 #include <chainring/trap.hpp>
+
+#include "net/src/link_state.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -13,8 +13,8 @@ CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 namespace {
-constexpr std::size_t spill_small = 2048;   // an unread segment up to this is copied, not kept lent
-constexpr std::size_t spill_block = 4096;   // heap segments that small ones are gathered in
+constexpr std::size_t spill_small = 2048;  // an unread segment up to this is copied, not kept lent
+constexpr std::size_t spill_block = 4096;  // heap segments that small ones are gathered in
 }  // namespace
 
 // ---- the operation in the kernel
@@ -33,10 +33,12 @@ void LinkState::want_data() noexcept {
     arm_recv();
 }
 
-void LinkState::arm_recv() noexcept { home().backend().submit(recv_op()); }
+void LinkState::arm_recv() noexcept {
+    home().backend().submit(recv_op());
+}
 
-// Draining: a connection that was accepted with its request already there is still served. Once, and only when nothing is
-// armed, whose bytes would come first.
+// Draining: a connection that was accepted with its request already there is still served. Once, and only when nothing
+// is armed, whose bytes would come first.
 void LinkState::last_look() noexcept {
     if (recv_op().armed || std::exchange(looked_, true)) return;
     Segment* segment = Segment::allocate(read_ahead / 4);
@@ -250,10 +252,14 @@ void LinkState::end_read(ReadOp& op, Wake why) noexcept {
 
 std::error_code LinkState::read_error(Wake why) const noexcept {
     switch (why) {
-        case Wake::timed_out: return make_error_code(Errc::timed_out);
-        case Wake::cancelled: return make_error_code(Errc::cancelled);
-        case Wake::shutting_down: return make_error_code(Errc::shutting_down);
-        default: break;
+        case Wake::timed_out:
+            return make_error_code(Errc::timed_out);
+        case Wake::cancelled:
+            return make_error_code(Errc::cancelled);
+        case Wake::shutting_down:
+            return make_error_code(Errc::shutting_down);
+        default:
+            break;
     }
     if (read_side_ == ReadSide::eof) return make_error_code(Errc::eof);
     if (read_side_ == ReadSide::failed) return {read_errno_, std::system_category()};
@@ -261,153 +267,5 @@ std::error_code LinkState::read_error(Wake why) const noexcept {
 }
 
 }  // namespace detail
-
-// ---- the operations
-
-namespace detail {
-
-ReadOp::ReadOp(LinkState* link, Step step) noexcept : link_(link), step_(step) {
-    waits_in = WaitKind::recv;
-    cancel = [](Waiter& waiter, Wake why) noexcept {
-        auto& self = static_cast<ReadOp&>(waiter);
-        self.link_->end_read(self, why);
-    };
-}
-
-bool ReadOp::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    return link_->start_read(*this, node, handle);
-}
-
-std::error_code ReadOp::error() const noexcept { return link_->read_error(outcome()); }
-
-}  // namespace detail
-
-namespace {
-
-// On the way out of each await_resume: from then on the Link may go.
-class Resumed {
-public:
-    explicit Resumed(detail::LinkState& link) noexcept : link_(link) {}
-    Resumed(const Resumed&) = delete;
-    Resumed& operator=(const Resumed&) = delete;
-    ~Resumed() { link_.read_resumed(); }
-
-private:
-    detail::LinkState& link_;
-};
-
-}  // namespace
-
-RecvOp::RecvOp(detail::LinkState* link) noexcept
-    : ReadOp(link, [](detail::ReadOp& op) noexcept { return static_cast<RecvOp&>(op).link_->unread() > 0; }) {}
-
-Result<Chunk> RecvOp::await_resume() noexcept {
-    const Resumed resumed(*link_);
-    if (link_->unread() == 0) return error();
-    return link_->take_all_unread();
-}
-
-RecvIntoOp::RecvIntoOp(detail::LinkState* link, std::span<std::byte> into) noexcept
-    : ReadOp(link, step), into_(into) {
-    CHAINRING_REQUIRE(!into.empty(), "recv needs room for at least one byte");
-}
-
-bool RecvIntoOp::step(detail::ReadOp& op) noexcept {
-    auto& self = static_cast<RecvIntoOp&>(op);
-    self.taken_ = self.link_->take_unread(self.into_);
-    return self.taken_ > 0;
-}
-
-Result<std::size_t> RecvIntoOp::await_resume() noexcept {
-    const Resumed resumed(*link_);
-    if (taken_ == 0) return error();
-    return taken_;
-}
-
-RecvExactOp::RecvExactOp(detail::LinkState* link, std::span<std::byte> into) noexcept
-    : ReadOp(link, step), into_(into) {
-    waits_in = detail::WaitKind::recv_exact;
-}
-
-bool RecvExactOp::step(detail::ReadOp& op) noexcept {
-    auto& self = static_cast<RecvExactOp&>(op);
-    self.taken_ += self.link_->take_unread(self.into_.subspan(self.taken_));
-    return self.taken_ == self.into_.size();
-}
-
-Result<void> RecvExactOp::await_resume() {
-    const Resumed resumed(*link_);
-    if (satisfied_) return {};
-    const std::error_code why = error();
-    link_->put_back(into_.first(taken_));
-    return why;
-}
-
-RecvUntilOp::RecvUntilOp(detail::LinkState* link, std::string_view delimiter, std::size_t max) noexcept
-    : ReadOp(link, step), delimiter_(delimiter), max_(std::min<std::size_t>(max, 16U << 20)) {
-    waits_in = detail::WaitKind::recv_until;
-    accumulates_ = true;
-    CHAINRING_REQUIRE(!delimiter.empty() && delimiter.size() <= 64, "recv_until takes a delimiter of 1 to 64 bytes");
-}
-
-// Looks for the delimiter in what is unread, from where the last look ended. Segments are walked with a window that
-// carries the last delimiter.size() - 1 bytes over their edges.
-bool RecvUntilOp::step(detail::ReadOp& op) noexcept {
-    auto& self = static_cast<RecvUntilOp&>(op);
-    const std::string_view delimiter = self.delimiter_;
-    std::size_t start = 0;  // position of the segment's first byte in the queue
-    std::string_view::value_type carried[64];
-    std::size_t carry = 0;  // bytes of earlier segments in front of this one
-    for (const detail::Segment* at = self.link_->first_unread(); at; start += at->size, at = at->next) {
-        if (start + at->size <= self.searched_) {
-            carry = 0;
-            continue;
-        }
-        const std::size_t skip = self.searched_ > start ? self.searched_ - start : 0;
-        const std::string_view bytes = as_text({at->data, at->size}).substr(skip);
-        if (carry > 0) {
-            char joint[128];
-            std::memcpy(joint, carried, carry);
-            const std::size_t more = std::min(bytes.size(), delimiter.size() - 1);
-            std::memcpy(joint + carry, bytes.data(), more);
-            if (const auto found = std::string_view(joint, carry + more).find(delimiter);
-                found != std::string_view::npos) {
-                self.found_ = start + skip - carry + found;
-                self.too_long_ = self.found_ > self.max_;
-                return true;
-            }
-        }
-        if (const auto found = bytes.find(delimiter); found != std::string_view::npos) {
-            self.found_ = start + skip + found;
-            self.too_long_ = self.found_ > self.max_;
-            return true;
-        }
-        // Keep the tail that may begin the delimiter.
-        const std::size_t keep = delimiter.size() - 1;
-        if (bytes.size() >= keep) {
-            std::memcpy(carried, bytes.data() + bytes.size() - keep, keep);
-            carry = keep;
-        } else {
-            const std::size_t old = std::min(carry, keep - bytes.size());
-            std::memmove(carried, carried + carry - old, old);
-            std::memcpy(carried + old, bytes.data(), bytes.size());
-            carry = old + bytes.size();
-        }
-    }
-    self.searched_ = start - std::min(start, delimiter.size() - 1);
-    self.too_long_ = start >= self.max_ + delimiter.size();
-    return self.too_long_;
-}
-
-Result<std::string> RecvUntilOp::await_resume() {
-    const Resumed resumed(*link_);
-    if (too_long_) return Errc::too_long;
-    if (!satisfied_) return error();
-    std::string text(found_, '\0');
-    link_->take_unread(std::as_writable_bytes(std::span(text)));
-    std::byte rest[64];
-    link_->take_unread(std::span(rest).first(delimiter_.size()));
-    return text;
-}
 
 CHAINRING_END_NAMESPACE

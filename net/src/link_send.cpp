@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Sending on a Link: the queue of units, the gathered send in flight, posts from Outboxes.
-#include "net/src/link_state.hpp"
-
+// Sending on a Link: the queue of units and the gathered send in flight.
 #include <chainring/trap.hpp>
+
+#include "net/src/link_state.hpp"
 
 #include <algorithm>
 #include <array>
@@ -34,11 +34,15 @@ struct Gather {
 
 namespace {
 
-const Segment* segments_of(const SendUnit& unit) noexcept { return static_cast<const Segment*>(unit.source); }
+const Segment* segments_of(const SendUnit& unit) noexcept {
+    return static_cast<const Segment*>(unit.source);
+}
 
 void add_unit(Gather& gather, const SendUnit& unit) noexcept {
     switch (unit.kind) {
-        case SendUnit::Kind::bytes: gather.add(unit.source, unit.left); break;
+        case SendUnit::Kind::bytes:
+            gather.add(unit.source, unit.left);
+            break;
         case SendUnit::Kind::slices: {
             const auto* slice = static_cast<const IoSlice*>(unit.source);
             std::size_t offset = unit.slice_offset;
@@ -55,7 +59,8 @@ void add_unit(Gather& gather, const SendUnit& unit) noexcept {
                 gather.lent |= segment->pool != nullptr;
             }
             break;
-        case SendUnit::Kind::end_of_stream: break;
+        case SendUnit::Kind::end_of_stream:
+            break;
     }
 }
 
@@ -64,7 +69,9 @@ void advance_unit(SendUnit& unit, std::size_t bytes) noexcept {
     unit.left -= bytes;
     unit.sent += bytes;
     switch (unit.kind) {
-        case SendUnit::Kind::bytes: unit.source = static_cast<const std::byte*>(unit.source) + bytes; break;
+        case SendUnit::Kind::bytes:
+            unit.source = static_cast<const std::byte*>(unit.source) + bytes;
+            break;
         case SendUnit::Kind::slices: {
             const auto* slice = static_cast<const IoSlice*>(unit.source);
             std::size_t offset = unit.slice_offset + bytes;
@@ -84,7 +91,8 @@ void advance_unit(SendUnit& unit, std::size_t bytes) noexcept {
             unit.source = segment;
             break;
         }
-        case SendUnit::Kind::end_of_stream: break;
+        case SendUnit::Kind::end_of_stream:
+            break;
     }
 }
 
@@ -111,38 +119,18 @@ void copy_out(SendUnit& unit) noexcept {
 
 std::error_code error_of(Wake why) noexcept {
     switch (why) {
-        case Wake::timed_out: return make_error_code(Errc::timed_out);
-        case Wake::cancelled: return make_error_code(Errc::cancelled);
-        case Wake::shutting_down: return make_error_code(Errc::shutting_down);
-        default: return make_error_code(Errc::closed);
+        case Wake::timed_out:
+            return make_error_code(Errc::timed_out);
+        case Wake::cancelled:
+            return make_error_code(Errc::cancelled);
+        case Wake::shutting_down:
+            return make_error_code(Errc::shutting_down);
+        default:
+            return make_error_code(Errc::closed);
     }
 }
 
 }  // namespace
-
-// What the Outboxes of a Link share. Every member: any thread.
-struct Posts {
-    std::atomic<SendUnit*> newest{nullptr};  // posters push, home takes all
-    std::atomic<std::size_t> bytes{0};       // posted and not yet taken by the kernel
-    std::atomic<std::size_t> limit{0};
-    std::atomic<bool> accepted{true};
-};
-
-namespace {
-
-// What an Outbox posts: a unit with the payload that it sends.
-struct PostUnit : SendUnit {
-    PostUnit(Posts& of, Payload&& what) noexcept : posts(&of), payload(std::move(what)) {
-        source = payload.bytes().data();
-        left = payload.size();
-    }
-    Posts* posts;
-    Payload payload;
-};
-
-}  // namespace
-
-LinkState::~LinkState() { delete posts_; }
 
 // ---- the queue
 
@@ -255,8 +243,8 @@ bool LinkState::gather() noexcept {
     gathered_ = 0;
     send_op().gathered = false;
     const SendUnit& first = *out_head_;
-    const bool single_piece = first.kind == SendUnit::Kind::bytes ||
-                              (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
+    const bool single_piece =
+        first.kind == SendUnit::Kind::bytes || (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
     if (single_piece && !first.next) {
         const Segment* segment = first.kind == SendUnit::Kind::segments ? segments_of(first) : nullptr;
         send_op().data = segment ? segment->data : first.source;
@@ -331,133 +319,6 @@ void LinkState::copy_out_lent() noexcept {
     for (SendUnit* unit = out_head_; unit; unit = unit->next) copy_out(*unit);
 }
 
-// ---- posts
-
-void LinkState::accept_posts(std::size_t limit) {
-    require_home();
-    if (!posts_) {
-        posts_ = new Posts;
-        posts_->accepted.store(phase_ == Phase::open && !write_error_, std::memory_order_relaxed);
-    }
-    posts_->limit.store(limit, std::memory_order_relaxed);
-}
-
-void LinkState::refuse_posts() noexcept {
-    if (posts_) posts_->accepted.store(false, std::memory_order_relaxed);
-}
-
-std::size_t LinkState::posted() const noexcept { return posts_->bytes.load(std::memory_order_relaxed); }
-
-Posted LinkState::post(Payload payload) {
-    Posts& posts = *posts_;
-    if (!posts.accepted.load(std::memory_order_relaxed)) return Posted::closed;
-    const std::size_t length = payload.size();
-    const std::size_t before = posts.bytes.fetch_add(length, std::memory_order_relaxed);
-    if (before + length > posts.limit.load(std::memory_order_relaxed)) {
-        posts.bytes.fetch_sub(length, std::memory_order_relaxed);
-        refuse_posts();
-        request_abort();
-        return Posted::overflow;
-    }
-    PostUnit* unit = nullptr;
-    try {
-        unit = new PostUnit(posts, std::move(payload));
-    } catch (...) {
-        posts.bytes.fetch_sub(length, std::memory_order_relaxed);
-        throw;
-    }
-    unit->done = [](SendUnit& ended, std::error_code) noexcept {
-        auto* self = static_cast<PostUnit*>(&ended);
-        self->posts->bytes.fetch_sub(self->payload.size(), std::memory_order_relaxed);
-        delete self;
-    };
-    SendUnit* head = posts.newest.load(std::memory_order_relaxed);
-    do {
-        unit->next = head;
-        // release: home sees the unit's fields when it takes the list.
-    } while (!posts.newest.compare_exchange_weak(head, unit, std::memory_order_release, std::memory_order_relaxed));
-    signal(remote_posts);
-    return Posted::queued;
-}
-
-// Moves what was posted behind the queue, in the order of the posts.
-void LinkState::take_posts() noexcept {
-    if (!posts_) return;
-    SendUnit* newest = posts_->newest.exchange(nullptr, std::memory_order_acquire);  // pairs with post
-    SendUnit* oldest = nullptr;
-    while (newest) oldest = std::exchange(newest, std::exchange(newest->next, oldest));
-    while (oldest) {
-        SendUnit& unit = *oldest;
-        oldest = oldest->next;
-        if (write_error_ || phase_ >= Phase::ending)
-            unit.done(unit, make_error_code(Errc::closed));
-        else
-            enqueue(unit);
-    }
-}
-
 }  // namespace detail
-
-// ---- SendOp
-
-SendOp::SendOp(detail::LinkState* link, std::span<const std::byte> bytes) noexcept : link_(link) {
-    source = bytes.data();
-    left = bytes.size();
-    kind = Kind::bytes;
-}
-
-SendOp::SendOp(detail::LinkState* link, std::span<const IoSlice> slices) noexcept : link_(link) {
-    source = slices.data();
-    for (const IoSlice& slice : slices) left += slice.bytes.size();
-    kind = Kind::slices;
-}
-
-SendOp::SendOp(detail::LinkState* link, Chunk&& chunk) noexcept : link_(link) {
-    left = std::exchange(chunk.size_, 0);
-    source = std::exchange(chunk.first_, nullptr);
-    kind = Kind::segments;
-}
-
-SendOp::SendOp(detail::LinkState* link, EndOfStream) noexcept : link_(link) { kind = Kind::end_of_stream; }
-
-SendOp::~SendOp() {
-    if (kind != Kind::segments) return;
-    auto* segment = static_cast<detail::Segment*>(const_cast<void*>(source));
-    while (segment) std::exchange(segment, segment->next)->release();
-}
-
-bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    link_->require_home();
-    if (link_->write_error() || !link_->is_open()) {
-        error_ = link_->write_error() ? link_->write_error() : make_error_code(Errc::closed);
-        return false;
-    }
-    if (node.context->cancelled) {
-        error_ = Errc::cancelled;
-        return false;
-    }
-    waits_in = kind == Kind::end_of_stream ? detail::WaitKind::shutdown_write : detail::WaitKind::send;
-    done = on_done;
-    cancel = end_early;
-    begin(node, handle, limit_);
-    link_->enqueue(*this);
-    return true;
-}
-
-Result<std::size_t> SendOp::await_resume() noexcept {
-    if (error_) return std::error_code(error_);
-    return SendUnit::sent;
-}
-
-void SendOp::on_done(detail::SendUnit& unit, std::error_code error) noexcept {
-    auto& self = static_cast<SendOp&>(unit);
-    self.error_ = error;
-    if (self.try_claim(detail::Wake::completed)) self.finish();
-}
-
-void SendOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
-    auto& self = static_cast<SendOp&>(waiter);
-    self.link_->interrupt(self, why);
-}
 
 CHAINRING_END_NAMESPACE

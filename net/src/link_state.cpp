@@ -5,7 +5,6 @@
 #include <chainring/trap.hpp>
 
 #include <unistd.h>
-
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -63,7 +62,9 @@ void LinkState::drop_link_handle() noexcept {
     drop_handle();
 }
 
-void LinkState::request_abort() noexcept { signal(remote_abort); }
+void LinkState::request_abort() noexcept {
+    signal(remote_abort);
+}
 
 void LinkState::signal(std::uint8_t bits) noexcept {
     if (orphaned()) {

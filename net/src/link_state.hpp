@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// LinkState: a connection's slot, what the handles (Link, Outbox) point to. It lives on its home worker; every member is
-// touched by that worker only, except those marked "any thread".
+// LinkState: a connection's slot, what the handles (Link, Outbox) point to. It lives on its home worker; every member
+// is touched by that worker only, except those marked "any thread".
 //
 //   open      -> flushing   close(), or the last handle of a served Link has gone: what is queued is still sent
 //   flushing  -> lingering  served only: FIN is sent, what the peer still sends is discarded until its FIN or the timer
@@ -8,16 +8,16 @@
 //   ending    -> closed     the last terminal completion has come: the descriptor is closed
 //   closed    -> freed      no handle is left; in the flush of that pass, never inside a completion
 //
-// One byte in: the kernel fills a buffer of the worker's pool; on_recv() queues its segment and runs the waiting receive's
-// step; the task resumes in the same pass. One byte out: send() queues a unit; flush(), once per pass, gathers units
-// into one send operation; on_sent() completes those that have gone.
+// One byte in: the kernel fills a buffer of the worker's pool; on_recv() queues its segment and runs the waiting
+// receive's step; the task resumes in the same pass. One byte out: send() queues a unit; flush(), once per pass,
+// gathers units into one send operation; on_sent() completes those that have gone.
 //
 // Lent bytes never wait for the network: a gather that holds any is sent without waiting (MSG_DONTWAIT), and what the
-// kernel refuses is copied out before it is tried again. Unread segments are copied out (spilled) when they are small or the
-// pool is scarce.
+// kernel refuses is copied out before it is tried again. Unread segments are copied out (spilled) when they are small
+// or the pool is scarce.
 //
 // Handles. `handles_` counts them (any thread). Whoever drops the last one, posts to an Outbox or aborts from another
-// thread sets a bit in `remote_` and, if no bit was set, posts `remote_node_` to home; home takes all bits at once. The
+// thread sets a bit in `remote_` and, if no bit was set, posts its inbox node to home; home takes all bits at once. The
 // slot is freed by home, after it has seen `released`; when the runtime is gone, by the last handle itself.
 #pragma once
 
@@ -51,8 +51,8 @@ public:
     // Closing of a served Link: how long the peer may take for its FIN, and without taking any byte.
     static constexpr Duration linger_time = std::chrono::seconds(5);
 
-    // Takes over a connected descriptor, in the backend's mode. On `home`. One handle is counted. The descriptor is closed
-    // if this throws (std::bad_alloc).
+    // Takes over a connected descriptor, in the backend's mode. On `home`. One handle is counted. The descriptor is
+    // closed if this throws (std::bad_alloc).
     static LinkState* adopt(Worker& home, int fd);
 
     static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
@@ -162,10 +162,10 @@ private:
 
     SendUnit* out_head_ = nullptr;
     SendUnit* out_tail_ = nullptr;
-    Gather* gather_ = nullptr;       // iovecs of the send in flight; borrowed from the thread's spare list
-    std::uint32_t gathered_ = 0;     // units at the head of the queue that the send in flight covers
+    Gather* gather_ = nullptr;    // iovecs of the send in flight; borrowed from the thread's spare list
+    std::uint32_t gathered_ = 0;  // units at the head of the queue that the send in flight covers
     int read_errno_ = 0;
-    PackedError write_error_;        // set: nothing more can be sent
+    PackedError write_error_;  // set: nothing more can be sent
     CloseOp* closer_ = nullptr;
 
     Phase phase_ = Phase::open;

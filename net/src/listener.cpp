@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <chainring/listener.hpp>
-
 #include <chainring/trap.hpp>
 
 #include "net/src/link_state.hpp"
 #include "net/src/listener_state.hpp"
 #include "runtime/src/runtime_state.hpp"
 
+#include <cerrno>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <string>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -35,7 +33,9 @@ void Socket::count_at(Worker& worker) noexcept {
 
 namespace {
 
-std::error_code last_error() noexcept { return {errno, std::system_category()}; }
+std::error_code last_error() noexcept {
+    return {errno, std::system_category()};
+}
 
 void enable(int fd, int level, int option) noexcept {
     const int on = 1;
@@ -46,8 +46,8 @@ int bind_to(int fd, const Address& address) noexcept {
     return ::bind(fd, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size()));
 }
 
-// A socket file that a process left behind when it died: connecting is refused. Other files are none of our business, though
-// connecting to them is refused as well. Leaves errno as it was.
+// A socket file that a process left behind when it died: connecting is refused. Other files are none of our business,
+// though connecting to them is refused as well. Leaves errno as it was.
 bool is_stale(const Address& address) noexcept {
     const int saved = errno;
     bool stale = false;
@@ -55,7 +55,8 @@ bool is_stale(const Address& address) noexcept {
     if (::lstat(std::string(address.unix_path()).c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
         const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         stale = probe >= 0 &&
-                ::connect(probe, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) < 0 &&
+                ::connect(probe, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) <
+                    0 &&
                 errno == ECONNREFUSED;  // EAGAIN: its queue is full, but it lives
         if (probe >= 0) ::close(probe);
     }
@@ -155,9 +156,15 @@ void Listener::drop() noexcept {
     if (detail::ListenerState* state = std::exchange(state_, nullptr)) state->drop_handle();
 }
 
-const Address& Listener::address() const noexcept { return state()->address(); }
-Spread Listener::spread() const noexcept { return state()->options().spread; }
-ListenOptions Listener::options() const noexcept { return state()->options(); }
+const Address& Listener::address() const noexcept {
+    return state()->address();
+}
+Spread Listener::spread() const noexcept {
+    return state()->options().spread;
+}
+ListenOptions Listener::options() const noexcept {
+    return state()->options();
+}
 
 unsigned Listener::pick_worker(detail::Socket& socket) noexcept {
     const unsigned index = state()->next_worker();
@@ -188,7 +195,9 @@ void AcceptOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
     self.listener_->end_accept(self, why);
 }
 
-Result<int> AcceptOp::take() noexcept { return listener_->take(outcome()); }
+Result<int> AcceptOp::take() noexcept {
+    return listener_->take(outcome());
+}
 
 Result<Link> AcceptOp::await_resume() noexcept {
     const Result<int> fd = take();

@@ -5,12 +5,11 @@
 
 #include "runtime/src/runtime_state.hpp"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <string>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -34,8 +33,10 @@ bool concerns_one_connection(int error) noexcept {
         case ENOPROTOOPT:
         case EHOSTDOWN:
         case EHOSTUNREACH:
-        case ENETUNREACH: return true;
-        default: return false;
+        case ENETUNREACH:
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -136,10 +137,14 @@ Result<int> ListenerState::take(Wake why) noexcept {
         return fd;
     }
     switch (why) {
-        case Wake::timed_out: return Errc::timed_out;
-        case Wake::cancelled: return Errc::cancelled;
-        case Wake::shutting_down: return Errc::shutting_down;
-        default: return Errc::closed;
+        case Wake::timed_out:
+            return Errc::timed_out;
+        case Wake::cancelled:
+            return Errc::cancelled;
+        case Wake::shutting_down:
+            return Errc::shutting_down;
+        default:
+            return Errc::closed;
     }
 }
 

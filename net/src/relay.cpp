@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <chainring/relay.hpp>
-
 #include <chainring/scope.hpp>
 
 #include <utility>

@@ -57,13 +57,14 @@ public:
     // Sockets. Descriptors are CLOEXEC and in the blocking mode that the backend needs.
     virtual Result<int> open_stream(int family) noexcept = 0;
     virtual Result<int> accept_now(int listener) noexcept = 0;  // never waits: EAGAIN when none is there
-    virtual int connect_now(int fd, const sockaddr* address, socklen_t size) noexcept = 0;  // never waits: 0, or the errno
-    virtual void adopt(int fd) noexcept = 0;                    // puts a descriptor made elsewhere into that mode
-    virtual void close(Endpoint& endpoint) noexcept = 0;        // no operation armed
-    virtual int release(Endpoint& endpoint) noexcept = 0;       // as close, but the caller keeps the descriptor
-    virtual int shutdown_write(int fd) noexcept = 0;            // 0, or the errno
+    virtual int connect_now(int fd, const sockaddr* address,
+                            socklen_t size) noexcept = 0;  // never waits: 0, or the errno
+    virtual void adopt(int fd) noexcept = 0;               // puts a descriptor made elsewhere into that mode
+    virtual void close(Endpoint& endpoint) noexcept = 0;   // no operation armed
+    virtual int release(Endpoint& endpoint) noexcept = 0;  // as close, but the caller keeps the descriptor
+    virtual int shutdown_write(int fd) noexcept = 0;       // 0, or the errno
     virtual int try_recv(int fd, std::span<std::byte> into) noexcept = 0;  // never waits: bytes, or negative errno
-    virtual void reset_on_close(int fd) noexcept = 0;           // close() will send RST
+    virtual void reset_on_close(int fd) noexcept = 0;                      // close() will send RST
 
 protected:
     // Bookkeeping of the implementations.

@@ -6,10 +6,9 @@
 #include "runtime/src/sanitizers.hpp"
 #include "runtime/src/worker.hpp"
 
-#include <sys/mman.h>
-
 #include <cstring>
 #include <new>
+#include <sys/mman.h>
 #include <system_error>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -41,8 +40,8 @@ void Segment::release() noexcept {
 
 BufferPool::BufferPool(unsigned count, unsigned buffer_size)
     : count_(count), buffer_size_(buffer_size), segments_(std::make_unique<Segment[]>(count)) {
-    void* memory = ::mmap(nullptr, std::size_t{count} * buffer_size, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        ::mmap(nullptr, std::size_t{count} * buffer_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::system_error(errno, std::system_category(), "chainring: receive buffers");
     memory_ = static_cast<std::byte*>(memory);
     for (unsigned index = 0; index < count; ++index) {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/src/cpu_count.hpp"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <limits>
 #include <memory>
+#include <sched.h>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -16,8 +15,7 @@ namespace {
 // Documentation/admin-guide/cgroup-v2.rst: cpu.max is "QUOTA PERIOD" in microseconds, QUOTA "max" for none.
 unsigned cgroup_cpus() noexcept {
     constexpr unsigned unlimited = std::numeric_limits<unsigned>::max();
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/sys/fs/cgroup/cpu.max", "re"),
-                                                               std::fclose);
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/sys/fs/cgroup/cpu.max", "re"), std::fclose);
     if (!file) return unlimited;
     unsigned long long quota = 0;
     unsigned long long period = 0;

@@ -16,29 +16,44 @@ public:
     const char* name() const noexcept override { return "chainring"; }
     std::string message(int code) const override {
         switch (static_cast<Errc>(code)) {
-            case Errc::eof: return "end of stream";
-            case Errc::cancelled: return "cancelled";
-            case Errc::timed_out: return "timed out";
-            case Errc::closed: return "closed";
-            case Errc::shutting_down: return "shutting down";
+            case Errc::eof:
+                return "end of stream";
+            case Errc::cancelled:
+                return "cancelled";
+            case Errc::timed_out:
+                return "timed out";
+            case Errc::closed:
+                return "closed";
+            case Errc::shutting_down:
+                return "shutting down";
             case Errc::invalid_address:
                 return "malformed address: expected IPV4:PORT, [IPV6]:PORT, :PORT, unix:PATH or unix:@NAME";
-            case Errc::too_long: return "no delimiter within the bound";
-            case Errc::write_broken: return "an earlier send ended in the middle of its data";
-            case Errc::not_supported: return "not supported";
+            case Errc::too_long:
+                return "no delimiter within the bound";
+            case Errc::write_broken:
+                return "an earlier send ended in the middle of its data";
+            case Errc::not_supported:
+                return "not supported";
         }
         return "unknown error";
     }
     // Lets portable code compare with std::errc.
     std::error_condition default_error_condition(int code) const noexcept override {
         switch (static_cast<Errc>(code)) {
-            case Errc::cancelled: return std::errc::operation_canceled;
-            case Errc::timed_out: return std::errc::timed_out;
-            case Errc::write_broken: return std::errc::broken_pipe;
-            case Errc::invalid_address: return std::errc::invalid_argument;
-            case Errc::too_long: return std::errc::message_size;
-            case Errc::not_supported: return std::errc::operation_not_supported;
-            default: return {code, *this};
+            case Errc::cancelled:
+                return std::errc::operation_canceled;
+            case Errc::timed_out:
+                return std::errc::timed_out;
+            case Errc::write_broken:
+                return std::errc::broken_pipe;
+            case Errc::invalid_address:
+                return std::errc::invalid_argument;
+            case Errc::too_long:
+                return std::errc::message_size;
+            case Errc::not_supported:
+                return std::errc::operation_not_supported;
+            default:
+                return {code, *this};
         }
     }
 };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Recycled coroutine frames. Each thread keeps free lists by size class (8-byte steps up to 4 KiB, so that no frame carries padding); larger frames go to
-// operator new. A frame freed on another thread joins that thread's list; a list that grows past its cap hands a
-// batch to the shared depot, from which a thread whose list is empty takes one (the thread-cache and central-list scheme
-// of tcmalloc). Sanitized builds do not recycle, so that a use after free is seen.
+// Recycled coroutine frames. Each thread keeps free lists by size class (8-byte steps up to 4 KiB, so that no frame
+// carries padding); larger frames go to operator new. A frame freed on another thread joins that thread's list; a list
+// that grows past its cap hands a batch to the shared depot, from which a thread whose list is empty takes one (the
+// thread-cache and central-list scheme of tcmalloc). Sanitized builds do not recycle, so that a use after free is seen.
 #include <chainring/frame.hpp>
 
 #include <array>
@@ -15,8 +15,12 @@ namespace detail {
 
 #ifdef CHAINRING_NO_RECYCLING
 
-void* allocate_frame(std::size_t bytes) { return ::operator new(bytes); }
-void free_frame(void* frame, std::size_t) noexcept { ::operator delete(frame); }
+void* allocate_frame(std::size_t bytes) {
+    return ::operator new(bytes);
+}
+void free_frame(void* frame, std::size_t) noexcept {
+    ::operator delete(frame);
+}
 
 #else
 
@@ -106,7 +110,9 @@ private:
 
 thread_local ThreadCache cache;
 
-std::size_t class_of(std::size_t bytes) noexcept { return (bytes - 1) / class_size; }
+std::size_t class_of(std::size_t bytes) noexcept {
+    return (bytes - 1) / class_size;
+}
 
 }  // namespace
 

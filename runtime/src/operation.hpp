@@ -6,11 +6,10 @@
 
 #include <chainring/config.hpp>
 
-#include <sys/socket.h>
-#include <sys/uio.h>
-
 #include <cstddef>
 #include <cstdint>
+#include <sys/socket.h>
+#include <sys/uio.h>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -26,7 +25,7 @@ struct Endpoint {
     bool readable = false;
     bool writable = false;
     bool short_reads = false;  // a short read does not mean "drained"
-    bool queued = false;   // in the list of endpoints to be tried in the next poll
+    bool queued = false;       // in the list of endpoints to be tried in the next poll
     Operation* reader = nullptr;
     Operation* writer = nullptr;
     Endpoint* next_queued = nullptr;

@@ -3,20 +3,21 @@
 
 #include <chainring/manual_clock.hpp>
 
+#include <cerrno>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cerrno>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 namespace {
-std::error_code last_error() noexcept { return {errno, std::system_category()}; }
+std::error_code last_error() noexcept {
+    return {errno, std::system_category()};
+}
 
 void set_nonblocking(int fd, bool on) noexcept {
     const int flags = ::fcntl(fd, F_GETFL);
@@ -29,7 +30,9 @@ OsBackend::OsBackend(ManualClock* clock, bool nonblocking) : clock_(clock), nonb
     if (wake_fd_ < 0) throw std::system_error(last_error(), "chainring: eventfd");
 }
 
-OsBackend::~OsBackend() { ::close(wake_fd_); }
+OsBackend::~OsBackend() {
+    ::close(wake_fd_);
+}
 
 // The counter is never read: both backends watch the descriptor edge-triggered, and each write is an edge.
 void OsBackend::wake() noexcept {
@@ -39,7 +42,9 @@ void OsBackend::wake() noexcept {
     errno = saved;
 }
 
-Instant OsBackend::now() const noexcept { return clock_ ? clock_->now() : std::chrono::steady_clock::now(); }
+Instant OsBackend::now() const noexcept {
+    return clock_ ? clock_->now() : std::chrono::steady_clock::now();
+}
 
 Result<int> OsBackend::open_stream(int family) noexcept {
     const int fd = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking_ ? SOCK_NONBLOCK : 0), 0);
@@ -74,9 +79,13 @@ void OsBackend::close(Endpoint& endpoint) noexcept {
     endpoint.fd = -1;
 }
 
-int OsBackend::release(Endpoint& endpoint) noexcept { return std::exchange(endpoint.fd, -1); }
+int OsBackend::release(Endpoint& endpoint) noexcept {
+    return std::exchange(endpoint.fd, -1);
+}
 
-int OsBackend::shutdown_write(int fd) noexcept { return ::shutdown(fd, SHUT_WR) == 0 ? 0 : errno; }
+int OsBackend::shutdown_write(int fd) noexcept {
+    return ::shutdown(fd, SHUT_WR) == 0 ? 0 : errno;
+}
 
 int OsBackend::try_recv(int fd, std::span<std::byte> into) noexcept {
     const ssize_t size = ::recv(fd, into.data(), into.size(), MSG_DONTWAIT);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// OsBackend: what the two backends over the real kernel share: the clock, the eventfd that wakes, and plain socket calls.
+// OsBackend: what the two backends over the real kernel share: the clock, the eventfd that wakes, and plain socket
+// calls.
 #pragma once
 
 #include "runtime/src/backend.hpp"

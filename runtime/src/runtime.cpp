@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <chainring/runtime.hpp>
-
 #include <chainring/manual_clock.hpp>
+#include <chainring/runtime.hpp>
 #include <chainring/trap.hpp>
 
 #include "runtime/src/runtime_state.hpp"
@@ -71,9 +70,15 @@ unsigned Runtime::current_worker() noexcept {
     return worker->index();
 }
 
-unsigned Runtime::workers() const noexcept { return static_cast<unsigned>(state_->workers.size()); }
-std::string_view Runtime::backend_name() const noexcept { return state_->backend_name; }
-const RuntimeOptions& Runtime::options() const noexcept { return state_->options; }
+unsigned Runtime::workers() const noexcept {
+    return static_cast<unsigned>(state_->workers.size());
+}
+std::string_view Runtime::backend_name() const noexcept {
+    return state_->backend_name;
+}
+const RuntimeOptions& Runtime::options() const noexcept {
+    return state_->options;
+}
 
 WorkerMetrics Runtime::metrics(unsigned worker) const noexcept {
     CHAINRING_REQUIRE(worker < state_->workers.size(), "metrics: there is no worker of that index");
@@ -116,7 +121,9 @@ int fail(const char* what) noexcept {
 }
 }  // namespace
 
-int report_main_error(const std::error_code& error) noexcept { return fail(error.message().c_str()); }
+int report_main_error(const std::error_code& error) noexcept {
+    return fail(error.message().c_str());
+}
 
 int run_guarded(RuntimeOptions options, Task<> (*start)(int& code, void* call), void* call) noexcept {
     int code = 0;

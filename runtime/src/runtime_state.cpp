@@ -3,14 +3,13 @@
 
 #include "runtime/src/cpu_count.hpp"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include <bit>
 #include <cstdlib>
 #include <exception>
 #include <latch>
 #include <mutex>
+#include <pthread.h>
+#include <signal.h>
 #include <stdexcept>
 #include <string>
 #include <system_error>

@@ -32,15 +32,15 @@ public:
     std::vector<std::unique_ptr<detail::Worker>> workers;
     std::string_view backend_name;
 
-    std::atomic<unsigned> stop_requests{0};     // any thread or signal handler adds; worker 0 reads
-    std::atomic<Phase> phase{Phase::running};   // worker 0 writes; any thread reads
-    std::atomic<bool> finishing{false};         // written by whoever ends the last task; every worker reads
+    std::atomic<unsigned> stop_requests{0};    // any thread or signal handler adds; worker 0 reads
+    std::atomic<Phase> phase{Phase::running};  // worker 0 writes; any thread reads
+    std::atomic<bool> finishing{false};        // written by whoever ends the last task; every worker reads
     detail::TaskContext* main_task = nullptr;
     bool main_ended = false;  // worker 0
     bool ran = false;
 
-    // Starts the threads of all workers but the first and waits until they are attached. Throws what the first failure threw;
-    // the threads that run by then are in `threads`.
+    // Starts the threads of all workers but the first and waits until they are attached. Throws what the first failure
+    // threw; the threads that run by then are in `threads`.
     void start_others(std::vector<std::thread>& threads);
 
     // Worker 0 keeps the grace timer and looks at requests, so it leaves last.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-#include <chainring/scope.hpp>
-
 #include <chainring/runtime.hpp>
+#include <chainring/scope.hpp>
 #include <chainring/trap.hpp>
 
 #include "runtime/src/runtime_state.hpp"
@@ -17,7 +16,9 @@ void Child::promise_type::FinalAwaiter::await_suspend(std::coroutine_handle<>) c
     task.worker->task_ended(task);  // the loop frees the frame once the coroutine is off the stack
 }
 
-void Child::promise_type::unhandled_exception() noexcept { task_.scope->fail(std::current_exception()); }
+void Child::promise_type::unhandled_exception() noexcept {
+    task_.scope->fail(std::current_exception());
+}
 
 }  // namespace detail
 

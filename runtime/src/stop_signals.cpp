@@ -4,11 +4,10 @@
 #include <chainring/runtime.hpp>
 #include <chainring/trap.hpp>
 
-#include <signal.h>
-
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <signal.h>
 #include <thread>
 
 CHAINRING_BEGIN_NAMESPACE

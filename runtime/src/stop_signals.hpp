@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// StopSignals: while it exists, SIGINT and SIGTERM request the stop of a Runtime. Several may exist at once, for several
-// Runtimes: a signal reaches all of them. The handlers that were there before come back when the last one goes.
+// StopSignals: while it exists, SIGINT and SIGTERM request the stop of a Runtime. Several may exist at once, for
+// several Runtimes: a signal reaches all of them. The handlers that were there before come back when the last one goes.
 #pragma once
 
 #include <chainring/config.hpp>

@@ -16,7 +16,9 @@ namespace {
 thread_local Worker* current_worker = nullptr;
 }
 
-Worker* Worker::current() noexcept { return current_worker; }
+Worker* Worker::current() noexcept {
+    return current_worker;
+}
 
 // ---- resources
 
@@ -62,7 +64,9 @@ Worker::Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> b
 
 Worker::~Worker() = default;
 
-void Worker::attach() { backend_->attach(); }
+void Worker::attach() {
+    backend_->attach();
+}
 
 void Worker::run() {
     Worker* const outer = std::exchange(current_worker, this);

@@ -59,7 +59,7 @@ private:
     Worker* home_;
     Resource* next_ = nullptr;
     Resource* previous_ = nullptr;
-    bool is_retired_ = false;  // which of the worker's lists it is in
+    bool is_retired_ = false;            // which of the worker's lists it is in
     std::atomic<bool> orphaned_{false};  // written once by the exiting worker, read by the holders of handles
 };
 
@@ -95,8 +95,8 @@ public:
     void attach();
     void run();
 
-    // Any thread. A thread that is no worker of this runtime counts itself while it posts: what it pushes may be the end of
-    // the runtime, which must not go before the wake.
+    // Any thread. A thread that is no worker of this runtime counts itself while it posts: what it pushes may be the
+    // end of the runtime, which must not go before the wake.
     void post(InboxNode& node) noexcept {
         const Guest guest(*this);
         inbox_.push(node);
@@ -118,7 +118,7 @@ public:
     void make_runnable(TaskContext& task) noexcept;  // to the tail of the run queue
     TaskContext* running() const noexcept { return running_; }
     void task_ended(TaskContext& task) noexcept { ended_ = &task; }  // by the task's final suspension
-    void finish_task(TaskContext& task) noexcept;                   // frees it and tells its scope
+    void finish_task(TaskContext& task) noexcept;                    // frees it and tells its scope
     static void cancel_task(TaskContext& task) noexcept;
 
     void flush_later(FlushNode& node) noexcept;
@@ -200,8 +200,8 @@ private:
 
     Counter passes_{0}, resumed_{0}, completions_{0}, parks_{0}, taken_{0}, starvings_{0}, spilled_{0};
     Counter lent_{0}, in_flight_{0};
-    Counter wakes_{0};                    // any thread adds
-    std::atomic<std::size_t> links_{0};   // read by others to place new Links
+    Counter wakes_{0};                   // any thread adds
+    std::atomic<std::size_t> links_{0};  // read by others to place new Links
 
     std::atomic<unsigned> guests_{0};  // foreign threads inside of post() or a buffer's return
     Inbox<InboxNode> inbox_;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <chainring/event.hpp>
-
 #include <chainring/trap.hpp>
 
 #include "runtime/src/worker.hpp"
@@ -9,7 +8,9 @@
 
 CHAINRING_BEGIN_NAMESPACE
 
-Event::~Event() { CHAINRING_REQUIRE(!first_, "an Event was destroyed while a task waits for it"); }
+Event::~Event() {
+    CHAINRING_REQUIRE(!first_, "an Event was destroyed while a task waits for it");
+}
 
 bool Event::is_set() const noexcept {
     const std::lock_guard lock(mutex_);
@@ -21,8 +22,8 @@ void Event::reset() noexcept {
     set_ = false;
 }
 
-// Each waiter is claimed and taken off the list under the mutex; the wake then travels to its worker. From the claim on only
-// that wake touches the waiter, so it stays valid until the node has run.
+// Each waiter is claimed and taken off the list under the mutex; the wake then travels to its worker. From the claim on
+// only that wake touches the waiter, so it stays valid until the node has run.
 void Event::set() noexcept {
     Wait* woken = nullptr;
     {
@@ -89,9 +90,12 @@ void Event::Wait::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
 
 Result<void> Event::Wait::await_resume() const noexcept {
     switch (outcome()) {
-        case detail::Wake::completed: return {};
-        case detail::Wake::timed_out: return Errc::timed_out;
-        default: return Errc::cancelled;
+        case detail::Wake::completed:
+            return {};
+        case detail::Wake::timed_out:
+            return Errc::timed_out;
+        default:
+            return Errc::cancelled;
     }
 }
 

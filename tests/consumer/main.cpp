@@ -7,6 +7,10 @@
 
 using namespace std::chrono_literals;
 
-chainring::Task<> async_main() { co_await chainring::sleep_for(1ms); }
+chainring::Task<> async_main() {
+    co_await chainring::sleep_for(1ms);
+}
 
-int main() { return chainring::run(async_main); }
+int main() {
+    return chainring::run(async_main);
+}

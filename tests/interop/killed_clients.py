@@ -12,13 +12,10 @@ KILLS = 200
 AT_ONCE = 10
 
 
-def child(target, number, told, again):
-    """Transfers without end. Every second one does not read, every fifth writes lines. With `again` it connects anew where
-    the server has disconnected it, as chat does with those who do not read and with lines that are too long."""
-    family, address = target
-    client = connect(address, family)
-    client.setblocking(False)
+def transfer(client, number, told):
+    """Without end. Every second client does not read, every fifth writes lines."""
     block = b"a line of chat\n" * 100 if number % 5 == 0 else os.urandom(48 * KIB)
+    client.setblocking(False)
     moved = 0
     while True:
         select.select([client], [client], [])
@@ -28,15 +25,21 @@ def child(target, number, told, again):
                 client.recv(64 * KIB)
         except BlockingIOError:
             pass
+        if moved > 100 * KIB:
+            os.write(told, b"x")  # now in mid-transfer
+            moved = -1 << 60      # told once
+
+
+def child(target, number, told, again):
+    """With `again` it connects anew where the server has disconnected it, as chat does with those who do not read and with
+    lines that are too long."""
+    family, address = target
+    while True:
+        try:
+            transfer(connect(address, family), number, told)
         except ConnectionError:
             if not again:
                 raise
-            client.close()
-            client = connect(address, family)
-            client.setblocking(False)
-        if moved > 100 * KIB and told is not None:
-            os.write(told, b"x")  # now in mid-transfer
-            told = None
 
 
 def kill_clients(server, base, again=False):
@@ -52,6 +55,7 @@ def kill_clients(server, base, again=False):
                     os._exit(1)
             children.append(pid)
         os.close(told)
+        # A client that had to connect anew tells of itself again: some may be killed before they have begun.
         for _ in children:
             check(select.select([readable], [], [], 20)[0] and os.read(readable, 1), "a client transfers nothing")
         os.close(readable)

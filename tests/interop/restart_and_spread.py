@@ -50,8 +50,9 @@ def listens(address):
 
 def worker_of(server, client):
     """The thread that serves the connection: the one whose processor time its traffic adds to."""
+    round_trip(client)  # accepted, and at its worker
     before = server.cpu()
-    for _ in range(5):
+    for _ in range(10):
         round_trip(client, b"x" * 4 * KIB)
     after = server.cpu()
     used = {thread: after[thread] - before.get(thread, 0) for thread in after}
@@ -100,6 +101,8 @@ def least_loaded_keeps_the_workers_even():
 
 def reuse_port_leaves_it_to_the_kernel():
     with spread("reuse-port") as (echo, connect):
+        # The ready line comes with the first of the workers' sockets.
+        until(lambda: sum(entry[0] == echo.port and entry[2] == "LISTEN" for entry in tcp_sockets()) == 2, "both listen")
         halves = shares(echo, [connect() for _ in range(100)])
         print(f"  the kernel gave the workers {halves}")
         check(halves[0] >= 20, f"one worker has only {halves[0]} of 100")  # a fair coin: 1 in a billion

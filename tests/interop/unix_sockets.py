@@ -5,7 +5,7 @@ import signal
 import subprocess
 import tempfile
 
-from harness import MIB, Sample, check, round_trip, run, tool
+from harness import MIB, Sample, check, connect, round_trip, run, tool, until
 
 
 def through_socat(address, data):
@@ -35,12 +35,22 @@ def relay_joins_tcp_to_a_unix_path():
             check(through_socat(f"TCP4:127.0.0.1:{relay.port}", data) == data, "other bytes came back")
 
 
+def nobody_listens(target):
+    try:
+        connect(target[1], target[0]).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def a_path_that_a_killed_server_left_is_taken_over():
     with tempfile.TemporaryDirectory() as folder:
         first = Sample("echo", listen=f"unix:{folder}/echo")
         os.kill(first.pid, signal.SIGKILL)
         first.wait(code=-signal.SIGKILL)
         check(os.path.exists(f"{folder}/echo"), "the killed server left no path: nothing is tested")
+        # The kernel takes the ring of a dead process down in the background, and with it the socket that the ring holds.
+        until(lambda: nobody_listens(first.target), "the dead server's socket is closed", 2)
         with Sample("echo", listen=f"unix:{folder}/echo") as echo, echo.connect() as client:
             round_trip(client)
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "tests/unit/support.hpp"
 
+#include <cstring>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cstring>
 
 using namespace support;
 

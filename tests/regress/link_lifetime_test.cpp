@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "tests/unit/support.hpp"
 
+#include <fstream>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <fstream>
 #include <vector>
 
 using namespace support;
@@ -21,10 +20,18 @@ Task<> post_nothing_after_eof(Link link) {
     outbox.post(Payload());  // done within the flush itself, without the kernel
 }
 
-Task<> note_read(Link* link, std::error_code* end) { *end = (co_await link->recv()).error(); }
-Task<> note_accept(Listener* listener, std::error_code* end) { *end = (co_await listener->accept()).error(); }
-Task<> send_all(Link* link, const std::string* data, bool* whole) { *whole = static_cast<bool>(co_await link->send(*data)); }
-Task<> close_link(Link* link) { co_await link->close(); }
+Task<> note_read(Link* link, std::error_code* end) {
+    *end = (co_await link->recv()).error();
+}
+Task<> note_accept(Listener* listener, std::error_code* end) {
+    *end = (co_await listener->accept()).error();
+}
+Task<> send_all(Link* link, const std::string* data, bool* whole) {
+    *whole = static_cast<bool>(co_await link->send(*data));
+}
+Task<> close_link(Link* link) {
+    co_await link->close();
+}
 
 }  // namespace
 
@@ -76,10 +83,12 @@ TEST_CASE("a starved Link is fed by a buffer that comes back on its own worker")
         auto held = (co_await holder.far.recv()).value();
         std::string got;
         Scope scope;
-        scope.spawn([](Link* link, std::string* text) -> Task<> {
-            auto chunk = co_await link->recv().within(5s);
-            if (chunk) *text = chunk->to_string();
-        }, &hungry.far, &got);
+        scope.spawn(
+            [](Link* link, std::string* text) -> Task<> {
+                auto chunk = co_await link->recv().within(5s);
+                if (chunk) *text = chunk->to_string();
+            },
+            &hungry.far, &got);
         co_await sleep_for(2ms);
         (co_await hungry.near.send("food")).value();
         co_await sleep_for(2ms);
@@ -120,9 +129,9 @@ TEST_CASE("a chunk behind a full gather does not stay lent while the peer does n
         bool last = false;
         Scope scope;
         for (bool& each : whole) scope.spawn(send_all, &stuck.near, &block, &each);
-        scope.spawn([](Link* link, Chunk data, bool* sent) -> Task<> {
-            *sent = static_cast<bool>(co_await link->send(std::move(data)));
-        }, &stuck.near, std::move(chunk), &last);
+        scope.spawn([](Link* link, Chunk data,
+                       bool* sent) -> Task<> { *sent = static_cast<bool>(co_await link->send(std::move(data))); },
+                    &stuck.near, std::move(chunk), &last);
         co_await sleep_for(5ms);
         CHECK(metrics().buffers_lent == 0);
         stuck.near.abort();
@@ -134,10 +143,12 @@ TEST_CASE("a chunk behind a full gather does not stay lent while the peer does n
 TEST_CASE("a file that is no socket is left alone by bind") {
     const std::string path = "/tmp/chainring-precious-" + std::to_string(getpid());
     std::ofstream(path) << "data";
-    in_runtime([](const std::string* file) -> Task<> {
-        auto listener = co_await Listener::bind("unix:" + *file);
-        CHECK(listener.error() == std::errc::address_in_use);
-    }, &path);
+    in_runtime(
+        [](const std::string* file) -> Task<> {
+            auto listener = co_await Listener::bind("unix:" + *file);
+            CHECK(listener.error() == std::errc::address_in_use);
+        },
+        &path);
     std::string text;
     std::ifstream(path) >> text;
     CHECK(text == "data");
@@ -153,12 +164,14 @@ TEST_CASE("a live unix listener whose queue is full blocks neither bind nor conn
     REQUIRE(listen(listening, 0) == 0);
     const int filler = socket(AF_UNIX, SOCK_STREAM, 0);
     REQUIRE(connect(filler, name, static_cast<socklen_t>(address.size())) == 0);
-    in_runtime([](const Address* to) -> Task<> {
-        auto link = co_await Link::connect(*to).within(5s);
-        CHECK(link.error() == std::errc::resource_unavailable_try_again);
-        auto second = co_await Listener::bind(*to);
-        CHECK(second.error() == std::errc::address_in_use);
-    }, &address);
+    in_runtime(
+        [](const Address* to) -> Task<> {
+            auto link = co_await Link::connect(*to).within(5s);
+            CHECK(link.error() == std::errc::resource_unavailable_try_again);
+            auto second = co_await Listener::bind(*to);
+            CHECK(second.error() == std::errc::address_in_use);
+        },
+        &address);
     close(filler);
     close(listening);
     unlink(path.c_str());

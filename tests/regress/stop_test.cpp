@@ -3,9 +3,8 @@
 #include "tests/unit/support.hpp"
 
 #include <sys/socket.h>
-#include <unistd.h>
-
 #include <thread>
+#include <unistd.h>
 
 using namespace support;
 
@@ -20,7 +19,9 @@ Task<> leave_posts_behind(Link link, bool wait_for_cancel) {
     CHECK(whole != wait_for_cancel);
 }
 
-Task<> serve_them(Listener* listener, bool wait_for_cancel) { co_await listener->serve(leave_posts_behind, wait_for_cancel); }
+Task<> serve_them(Listener* listener, bool wait_for_cancel) {
+    co_await listener->serve(leave_posts_behind, wait_for_cancel);
+}
 
 Task<> stop_with_a_stuck_peer(bool wait_for_cancel) {
     auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
@@ -28,7 +29,8 @@ Task<> stop_with_a_stuck_peer(bool wait_for_cancel) {
     std::array<int, 2> peers{};
     for (int& peer : peers) {  // one for each worker
         peer = socket(AF_INET, SOCK_STREAM, 0);
-        REQUIRE(connect(peer, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) == 0);
+        REQUIRE(connect(peer, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) ==
+                0);
     }
     Scope scope;
     scope.spawn(serve_them, &listener, wait_for_cancel);
@@ -111,26 +113,33 @@ TEST_CASE("a spin ends at the next timer, and does not run on a clock that stand
     });
     ManualClock clock;
     options.clock = &clock;
-    in_runtime_with(options, [](ManualClock* time) -> Task<> {
-        Scope scope;
-        scope.spawn([](ManualClock* moved) -> Task<> {
-            co_await passes(2);
-            moved->advance(10s);
-        }, time);
-        CHECK(co_await sleep_for(5s));
-        co_await scope.join();
-    }, &clock);
+    in_runtime_with(
+        options,
+        [](ManualClock* time) -> Task<> {
+            Scope scope;
+            scope.spawn(
+                [](ManualClock* moved) -> Task<> {
+                    co_await passes(2);
+                    moved->advance(10s);
+                },
+                time);
+            CHECK(co_await sleep_for(5s));
+            co_await scope.join();
+        },
+        &clock);
 }
 
 TEST_CASE("a Chunk that is dropped after run and before the Runtime's end is no fault") {
     Chunk kept;
     {
         Runtime runtime(one_worker());
-        runtime.run([](Chunk* keep) -> Task<> {
-            auto pair = co_await connected();
-            (co_await pair.near.send("kept")).value();
-            *keep = (co_await pair.far.recv()).value();
-        }, &kept);
+        runtime.run(
+            [](Chunk* keep) -> Task<> {
+                auto pair = co_await connected();
+                (co_await pair.near.send("kept")).value();
+                *keep = (co_await pair.far.recv()).value();
+            },
+            &kept);
         CHECK(kept.to_string() == "kept");
         kept = Chunk();
     }
@@ -151,10 +160,12 @@ TEST_CASE("an Event that a foreign thread sets may be the end of the runtime") {
         std::thread setter;
         {
             Runtime runtime(one_worker());
-            runtime.run([](Event* gate, std::thread* thread) -> Task<> {
-                *thread = std::thread([gate] { gate->set(); });
-                (co_await gate->wait()).value();
-            }, &event, &setter);
+            runtime.run(
+                [](Event* gate, std::thread* thread) -> Task<> {
+                    *thread = std::thread([gate] { gate->set(); });
+                    (co_await gate->wait()).value();
+                },
+                &event, &setter);
         }
         setter.join();
     }

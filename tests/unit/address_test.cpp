@@ -6,8 +6,8 @@
 using namespace chainring;
 
 TEST_CASE("an address prints as it was written") {
-    for (const char* text : {"127.0.0.1:7000", "0.0.0.0:0", "[::1]:7000", "[::]:65535", "[2001:db8::8]:80", "unix:/run/app.sock",
-                             "unix:relative.sock", "unix:@abstract-name"}) {
+    for (const char* text : {"127.0.0.1:7000", "0.0.0.0:0", "[::1]:7000", "[::]:65535", "[2001:db8::8]:80",
+                             "unix:/run/app.sock", "unix:relative.sock", "unix:@abstract-name"}) {
         CAPTURE(text);
         const auto address = Address::parse(text);
         REQUIRE(address);
@@ -30,9 +30,28 @@ TEST_CASE("an IPv6 scope is an interface name or a number") {
 }
 
 TEST_CASE("malformed addresses are refused") {
-    for (const char* text : {"", ":", "7000", "localhost", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:+1",
-                             "127.0.0.1: 80", "127.0.0.1:80 ", "256.0.0.1:80", "1.2.3:80", "::1:80", "[::1:80", "[::1]", "[]:80",
-                             "[::1%]:80", "name.example:80", "unix:", "unix:@", "999999999999:1"}) {
+    for (const char* text : {"",
+                             ":",
+                             "7000",
+                             "localhost",
+                             "127.0.0.1",
+                             "127.0.0.1:",
+                             "127.0.0.1:65536",
+                             "127.0.0.1:-1",
+                             "127.0.0.1:+1",
+                             "127.0.0.1: 80",
+                             "127.0.0.1:80 ",
+                             "256.0.0.1:80",
+                             "1.2.3:80",
+                             "::1:80",
+                             "[::1:80",
+                             "[::1]",
+                             "[]:80",
+                             "[::1%]:80",
+                             "name.example:80",
+                             "unix:",
+                             "unix:@",
+                             "999999999999:1"}) {
         CAPTURE(text);
         CHECK(!Address::parse(text));
     }

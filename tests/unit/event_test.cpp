@@ -11,10 +11,12 @@ TEST_CASE("set lets all waiters through in their order, and those who come later
         std::string order;
         Scope scope;
         for (int id = 0; id < 5; ++id)
-            scope.spawn([](Event* gate, std::string* passed, int number) -> Task<> {
-                const auto waited = co_await gate->wait();
-                if (waited) *passed += std::to_string(number);
-            }, &event, &order, id);
+            scope.spawn(
+                [](Event* gate, std::string* passed, int number) -> Task<> {
+                    const auto waited = co_await gate->wait();
+                    if (waited) *passed += std::to_string(number);
+                },
+                &event, &order, id);
         co_await yield();
         CHECK(order.empty());
         event.set();
@@ -33,8 +35,8 @@ TEST_CASE("a cancelled wait ends with cancelled") {
         Event event;
         std::error_code error;
         Scope scope;
-        scope.spawn([](Event* gate, std::error_code* outcome) -> Task<> { *outcome = (co_await gate->wait()).error(); }, &event,
-                    &error);
+        scope.spawn([](Event* gate, std::error_code* outcome) -> Task<> { *outcome = (co_await gate->wait()).error(); },
+                    &event, &error);
         co_await yield();
         scope.cancel();
         co_await scope.join();
@@ -51,10 +53,13 @@ TEST_CASE("set from another thread, racing with limits and cancels, loses nobody
             std::atomic<int> ended{0};
             Scope scope;
             for (unsigned task = 0; task < 8; ++task)
-                scope.spawn_on(task % 2, [](Event* gate, std::atomic<int>* count, int microseconds) -> Task<> {
-                    auto waited = co_await gate->wait().within(std::chrono::microseconds(microseconds));
-                    if (waited || waited.error() == Errc::timed_out || waited.error() == Errc::cancelled) ++*count;
-                }, &event, &ended, static_cast<int>(task) * 40);
+                scope.spawn_on(
+                    task % 2,
+                    [](Event* gate, std::atomic<int>* count, int microseconds) -> Task<> {
+                        auto waited = co_await gate->wait().within(std::chrono::microseconds(microseconds));
+                        if (waited || waited.error() == Errc::timed_out || waited.error() == Errc::cancelled) ++*count;
+                    },
+                    &event, &ended, static_cast<int>(task) * 40);
             co_await yield();
             std::thread setter([&event] { event.set(); });
             if (round % 3 == 0) scope.cancel();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-#include "tests/unit/support.hpp"
-
 #include "runtime/src/inbox.hpp"
+
+#include "tests/unit/support.hpp"
 
 #include <array>
 #include <thread>

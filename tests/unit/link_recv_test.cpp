@@ -10,7 +10,9 @@ using namespace support;
 
 namespace {
 
-std::span<const std::byte> bytes(std::string_view text) { return as_bytes(text); }
+std::span<const std::byte> bytes(std::string_view text) {
+    return as_bytes(text);
+}
 
 // Receives until something other than data comes; gives all text and that error.
 Task<std::string> drain(Link* link, std::error_code* end) {
@@ -80,12 +82,14 @@ TEST_CASE("recv_exact fills its span, over many arrivals") {
         std::string text(300'000, '\0');
         std::iota(text.begin(), text.end(), '\0');
         Scope scope;
-        scope.spawn([](Link* link, std::string_view data) -> Task<> {
-            for (std::size_t at = 0; at < data.size(); at += 10'000) {
-                (co_await link->send(data.substr(at, 10'000))).value();
-                co_await yield();
-            }
-        }, &pair.near, std::string_view(text));
+        scope.spawn(
+            [](Link* link, std::string_view data) -> Task<> {
+                for (std::size_t at = 0; at < data.size(); at += 10'000) {
+                    (co_await link->send(data.substr(at, 10'000))).value();
+                    co_await yield();
+                }
+            },
+            &pair.near, std::string_view(text));
         std::vector<std::byte> whole(text.size());
         (co_await pair.far.recv_exact(whole)).value();
         CHECK(as_text(whole) == text);
@@ -112,19 +116,22 @@ TEST_CASE("recv_exact that ends early consumes nothing") {
 TEST_CASE("recv_until finds its delimiter wherever the stream is cut") {
     for (const std::string_view delimiter : {"\n", "\r\n", "aab"}) {
         CAPTURE(delimiter);
-        in_runtime([](std::string_view end) -> Task<> {
-            auto pair = co_await connected();
-            const std::string text = "first" + std::string(end) + "aa" + std::string(end) + std::string(end) + "rest";
-            Scope scope;
-            scope.spawn(feed_bytewise, &pair.near, text);
-            CHECK(*(co_await pair.far.recv_until(end, 100)) == "first");
-            CHECK(*(co_await pair.far.recv_until(end, 100)) == "aa");
-            CHECK(*(co_await pair.far.recv_until(end, 100)) == "");
-            std::array<std::byte, 4> rest{};
-            (co_await pair.far.recv_exact(rest)).value();
-            CHECK(as_text(rest) == "rest");
-            co_await scope.join();
-        }, delimiter);
+        in_runtime(
+            [](std::string_view end) -> Task<> {
+                auto pair = co_await connected();
+                const std::string text =
+                    "first" + std::string(end) + "aa" + std::string(end) + std::string(end) + "rest";
+                Scope scope;
+                scope.spawn(feed_bytewise, &pair.near, text);
+                CHECK(*(co_await pair.far.recv_until(end, 100)) == "first");
+                CHECK(*(co_await pair.far.recv_until(end, 100)) == "aa");
+                CHECK(*(co_await pair.far.recv_until(end, 100)) == "");
+                std::array<std::byte, 4> rest{};
+                (co_await pair.far.recv_exact(rest)).value();
+                CHECK(as_text(rest) == "rest");
+                co_await scope.join();
+            },
+            delimiter);
     }
 }
 
@@ -153,8 +160,8 @@ TEST_CASE("recv_until searches megabytes without holding the buffer pool") {
         auto pair = co_await connected();
         const std::string text = std::string(12'000'000, 'x') + "\n";
         Scope scope;
-        scope.spawn([](Link* link, std::string_view data) -> Task<> { (co_await link->send(data)).value(); }, &pair.near,
-                    std::string_view(text));
+        scope.spawn([](Link* link, std::string_view data) -> Task<> { (co_await link->send(data)).value(); },
+                    &pair.near, std::string_view(text));
         auto line = co_await pair.far.recv_until("\n", 16'000'000);
         CHECK(line->size() == 12'000'000);
         CHECK(metrics().buffers_lent < 256);
@@ -184,29 +191,34 @@ TEST_CASE("a renewed limit is the one that counts") {
     ManualClock clock;
     RuntimeOptions options = one_worker();
     options.clock = &clock;
-    in_runtime_with(options, [](ManualClock* time) -> Task<> {
-        auto pair = co_await connected();
-        for (int round = 0; round < 5; ++round) {
-            (co_await pair.near.send("x")).value();
-            auto chunk = co_await pair.far.recv().within(10s);
-            CHECK(chunk);
-            time->advance(9s);  // the entry of an earlier round falls due in between
+    in_runtime_with(
+        options,
+        [](ManualClock* time) -> Task<> {
+            auto pair = co_await connected();
+            for (int round = 0; round < 5; ++round) {
+                (co_await pair.near.send("x")).value();
+                auto chunk = co_await pair.far.recv().within(10s);
+                CHECK(chunk);
+                time->advance(9s);  // the entry of an earlier round falls due in between
+                co_await passes(3);
+            }
+            bool ended = false;
+            Scope scope;
+            scope.spawn(
+                [](Link* link, bool* done) -> Task<> {
+                    auto none = co_await link->recv().within(10s);
+                    CHECK(none.error() == Errc::timed_out);
+                    *done = true;
+                },
+                &pair.far, &ended);
+            co_await yield();
+            time->advance(9999ms);
             co_await passes(3);
-        }
-        bool ended = false;
-        Scope scope;
-        scope.spawn([](Link* link, bool* done) -> Task<> {
-            auto none = co_await link->recv().within(10s);
-            CHECK(none.error() == Errc::timed_out);
-            *done = true;
-        }, &pair.far, &ended);
-        co_await yield();
-        time->advance(9999ms);
-        co_await passes(3);
-        CHECK(!ended);
-        time->advance(1ms);
-        co_await scope.join();
-    }, &clock);
+            CHECK(!ended);
+            time->advance(1ms);
+            co_await scope.join();
+        },
+        &clock);
 }
 
 TEST_CASE("a cancelled receive ends with cancelled and loses no byte") {
@@ -214,7 +226,8 @@ TEST_CASE("a cancelled receive ends with cancelled and loses no byte") {
         auto pair = co_await connected();
         std::error_code error;
         Scope scope;
-        scope.spawn([](Link* link, std::error_code* why) -> Task<> { *why = (co_await link->recv()).error(); }, &pair.far, &error);
+        scope.spawn([](Link* link, std::error_code* why) -> Task<> { *why = (co_await link->recv()).error(); },
+                    &pair.far, &error);
         co_await yield();
         scope.cancel();
         co_await scope.join();
@@ -229,13 +242,15 @@ TEST_CASE("receives that race with limits lose, repeat and reorder nothing") {
         auto pair = co_await connected();
         constexpr unsigned total = 20'000;
         Scope scope;
-        scope.spawn([](Link* link) -> Task<> {
-            for (unsigned number = 0; number < total; ++number) {
-                (co_await link->send(std::as_bytes(std::span(&number, 1)))).value();
-                if (number % 7 == 0) co_await yield();
-            }
-            (co_await link->shutdown_write()).value();
-        }, &pair.near);
+        scope.spawn(
+            [](Link* link) -> Task<> {
+                for (unsigned number = 0; number < total; ++number) {
+                    (co_await link->send(std::as_bytes(std::span(&number, 1)))).value();
+                    if (number % 7 == 0) co_await yield();
+                }
+                (co_await link->shutdown_write()).value();
+            },
+            &pair.near);
         std::string all;
         unsigned limits = 0;
         for (;;) {

@@ -144,9 +144,9 @@ TEST_CASE("a send that times out before its first byte leaves the stream whole")
         const std::string block(8 << 20, 'b');
         Scope scope;
         std::size_t first_sent = 0;
-        scope.spawn([](Link* link, const std::string* data, std::size_t* sent) -> Task<> {
-            *sent = (co_await link->send(*data)).value();
-        }, &pair.near, &block, &first_sent);
+        scope.spawn([](Link* link, const std::string* data,
+                       std::size_t* sent) -> Task<> { *sent = (co_await link->send(*data)).value(); },
+                    &pair.near, &block, &first_sent);
         co_await sleep_for(5ms);  // the first send is stuck: nobody reads
         auto second = co_await pair.near.send("never").within(10ms);
         CHECK(second.error() == Errc::timed_out);
@@ -186,9 +186,9 @@ TEST_CASE("a cancelled send ends at once, also when the peer never reads") {
         const std::string block(32 << 20, 'b');
         std::error_code error;
         Scope scope;
-        scope.spawn([](Link* link, const std::string* data, std::error_code* why) -> Task<> {
-            *why = (co_await link->send(*data)).error();
-        }, &pair.near, &block, &error);
+        scope.spawn([](Link* link, const std::string* data,
+                       std::error_code* why) -> Task<> { *why = (co_await link->send(*data)).error(); },
+                    &pair.near, &block, &error);
         co_await sleep_for(5ms);
         scope.cancel();
         co_await scope.join();
@@ -219,7 +219,8 @@ TEST_CASE("close sends what is queued before the end of stream") {
         std::string got;
         std::error_code end;
         Scope scope;
-        scope.spawn([](Link* link, const std::string* data) -> Task<> { (co_await link->send(*data)).value(); }, &pair.near, &block);
+        scope.spawn([](Link* link, const std::string* data) -> Task<> { (co_await link->send(*data)).value(); },
+                    &pair.near, &block);
         co_await yield();
         scope.spawn(collect, &pair.far, &got, &end);
         co_await pair.near.close();
@@ -240,9 +241,9 @@ TEST_CASE("a close with a limit resets a peer that does not read") {
         const std::string block(32 << 20, 'c');
         std::error_code error;
         Scope scope;
-        scope.spawn([](Link* link, const std::string* data, std::error_code* why) -> Task<> {
-            *why = (co_await link->send(*data)).error();
-        }, &pair.near, &block, &error);
+        scope.spawn([](Link* link, const std::string* data,
+                       std::error_code* why) -> Task<> { *why = (co_await link->send(*data)).error(); },
+                    &pair.near, &block, &error);
         co_await sleep_for(2ms);
         const Instant start = now();
         co_await pair.near.close().within(20ms);

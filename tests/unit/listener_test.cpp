@@ -2,11 +2,10 @@
 // Listening, accepting, connecting, serving, and the drain at stop.
 #include "tests/unit/support.hpp"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <array>
 #include <atomic>
+#include <sys/resource.h>
+#include <unistd.h>
 #include <vector>
 
 using namespace support;
@@ -26,7 +25,9 @@ Task<> round_trip(Address address, std::atomic<int>* good) {
     co_await link.close();
 }
 
-Task<> serve_echo(Listener* listener) { co_await listener->serve(echo); }
+Task<> serve_echo(Listener* listener) {
+    co_await listener->serve(echo);
+}
 
 }  // namespace
 
@@ -61,7 +62,8 @@ TEST_CASE("bad addresses are refused with a reason") {
         CHECK((co_await Listener::bind("nonsense")).error() == Errc::invalid_address);
         CHECK((co_await Listener::bind("127.0.0.1:99999")).error() == Errc::invalid_address);
         CHECK((co_await Listener::bind("192.0.2.1:0")).error() == std::errc::address_not_available);
-        CHECK((co_await Listener::bind("unix:/no/such/directory/socket")).error() == std::errc::no_such_file_or_directory);
+        CHECK((co_await Listener::bind("unix:/no/such/directory/socket")).error() ==
+              std::errc::no_such_file_or_directory);
         ListenOptions shared;
         shared.spread = Spread::reuse_port;
         CHECK((co_await Listener::bind("unix:@chainring-shared", shared)).error() == Errc::not_supported);
@@ -73,20 +75,23 @@ TEST_CASE("bad addresses are refused with a reason") {
 
 TEST_CASE("IPv4, IPv6, unix path and abstract sockets carry the same bytes") {
     const std::string path = "unix:/tmp/chainring-test-" + std::to_string(getpid());
-    for (const std::string& where : {std::string("127.0.0.1:0"), std::string("[::1]:0"), path, "unix:@chainring-" + std::to_string(getpid())}) {
+    for (const std::string& where :
+         {std::string("127.0.0.1:0"), std::string("[::1]:0"), path, "unix:@chainring-" + std::to_string(getpid())}) {
         CAPTURE(where);
-        in_runtime([](const std::string* at) -> Task<> {
-            auto listener = (co_await Listener::bind(*at)).value();
-            std::atomic<int> good{0};
-            Scope serving;
-            serving.spawn(serve_echo, &listener);
-            Scope scope;
-            for (int client = 0; client < 10; ++client) scope.spawn(round_trip, listener.address(), &good);
-            co_await scope.join();
-            CHECK(good == 10);
-            serving.cancel();
-            co_await serving.join();
-        }, &where);
+        in_runtime(
+            [](const std::string* at) -> Task<> {
+                auto listener = (co_await Listener::bind(*at)).value();
+                std::atomic<int> good{0};
+                Scope serving;
+                serving.spawn(serve_echo, &listener);
+                Scope scope;
+                for (int client = 0; client < 10; ++client) scope.spawn(round_trip, listener.address(), &good);
+                co_await scope.join();
+                CHECK(good == 10);
+                serving.cancel();
+                co_await serving.join();
+            },
+            &where);
     }
     CHECK(access(path.c_str() + 5, F_OK) != 0);  // the path was removed
 }
@@ -99,11 +104,13 @@ TEST_CASE("a unix socket that a dead process left behind is replaced, a live one
         REQUIRE(bind(fd, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) == 0);
         close(fd);
     }
-    in_runtime([](const std::string* where) -> Task<> {
-        auto listener = (co_await Listener::bind("unix:" + *where)).value();
-        auto clash = co_await Listener::bind("unix:" + *where);
-        CHECK(clash.error() == std::errc::address_in_use);
-    }, &path);
+    in_runtime(
+        [](const std::string* where) -> Task<> {
+            auto listener = (co_await Listener::bind("unix:" + *where)).value();
+            auto clash = co_await Listener::bind("unix:" + *where);
+            CHECK(clash.error() == std::errc::address_in_use);
+        },
+        &path);
 }
 
 TEST_CASE("an accept times out, is cancelled, and loses no connection by it") {
@@ -113,7 +120,8 @@ TEST_CASE("an accept times out, is cancelled, and loses no connection by it") {
         CHECK(nobody.error() == Errc::timed_out);
         std::error_code error;
         Scope scope;
-        scope.spawn([](Listener* from, std::error_code* why) -> Task<> { *why = (co_await from->accept()).error(); }, &listener, &error);
+        scope.spawn([](Listener* from, std::error_code* why) -> Task<> { *why = (co_await from->accept()).error(); },
+                    &listener, &error);
         co_await yield();
         scope.cancel();
         co_await scope.join();
@@ -154,8 +162,8 @@ TEST_CASE("a connect to somebody who does not answer ends with its limit, or its
         CHECK(last == Errc::timed_out);
         std::error_code error;
         Scope scope;
-        scope.spawn([](Address to, std::error_code* why) -> Task<> { *why = (co_await Link::connect(to)).error(); }, listener.address(),
-                    &error);
+        scope.spawn([](Address to, std::error_code* why) -> Task<> { *why = (co_await Link::connect(to)).error(); },
+                    listener.address(), &error);
         co_await sleep_for(2ms);
         scope.cancel();
         co_await scope.join();
@@ -174,15 +182,20 @@ TEST_CASE("round robin spreads connections evenly over the workers") {
             auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
             std::array<std::atomic<int>, 3> at{};
             Scope serving;
-            serving.spawn([](Listener* from, std::array<std::atomic<int>, 3>* counts) -> Task<> {
-                co_await from->serve([](Link link, std::array<std::atomic<int>, 3>* seen) -> Task<> {
-                    ++(*seen)[Runtime::current_worker()];
-                    CHECK(link.home() == Runtime::current_worker());
-                    while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
-                }, counts);
-            }, &listener, &at);
+            serving.spawn(
+                [](Listener* from, std::array<std::atomic<int>, 3>* counts) -> Task<> {
+                    co_await from->serve(
+                        [](Link link, std::array<std::atomic<int>, 3>* seen) -> Task<> {
+                            ++(*seen)[Runtime::current_worker()];
+                            CHECK(link.home() == Runtime::current_worker());
+                            while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
+                        },
+                        counts);
+                },
+                &listener, &at);
             std::vector<Link> links;
-            for (int client = 0; client < 30; ++client) links.push_back((co_await Link::connect(listener.address())).value());
+            for (int client = 0; client < 30; ++client)
+                links.push_back((co_await Link::connect(listener.address())).value());
             while (at[0] + at[1] + at[2] < 30) co_await sleep_for(100us);
             if (spread == Spread::round_robin)
                 for (const auto& count : at) CHECK(count == 10);
@@ -204,15 +217,20 @@ TEST_CASE("with reuse_port every worker listens and serves") {
         auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
         std::array<std::atomic<int>, 2> at{};
         Scope serving;
-        serving.spawn([](Listener* from, std::array<std::atomic<int>, 2>* counts) -> Task<> {
-            co_await from->serve([](Link link, std::array<std::atomic<int>, 2>* seen) -> Task<> {
-                ++(*seen)[Runtime::current_worker()];
-                while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
-            }, counts);
-        }, &listener, &at);
+        serving.spawn(
+            [](Listener* from, std::array<std::atomic<int>, 2>* counts) -> Task<> {
+                co_await from->serve(
+                    [](Link link, std::array<std::atomic<int>, 2>* seen) -> Task<> {
+                        ++(*seen)[Runtime::current_worker()];
+                        while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
+                    },
+                    counts);
+            },
+            &listener, &at);
         co_await sleep_for(5ms);
         std::vector<Link> links;
-        for (int client = 0; client < 64; ++client) links.push_back((co_await Link::connect(listener.address())).value());
+        for (int client = 0; client < 64; ++client)
+            links.push_back((co_await Link::connect(listener.address())).value());
         while (at[0] + at[1] < 64) co_await sleep_for(100us);
         CHECK(at[0] > 0);
         CHECK(at[1] > 0);
@@ -225,38 +243,40 @@ TEST_CASE("with reuse_port every worker listens and serves") {
 TEST_CASE("running out of descriptors pauses accepting, spins not, and recovers") {
     rlimit saved{};
     getrlimit(RLIMIT_NOFILE, &saved);
-    in_runtime([](rlimit old) -> Task<> {
-        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
-        std::vector<Link> clients;
-        std::atomic<int> good{0};
-        Scope serving;
-        serving.spawn(serve_echo, &listener);
-        rlimit few = old;
-        few.rlim_cur = static_cast<rlim_t>(descriptors()) + 10;
-        setrlimit(RLIMIT_NOFILE, &few);
-        std::error_code error;
-        while (!error) {
-            auto link = co_await Link::connect(listener.address());
-            if (link)
-                clients.push_back(std::move(*link));
-            else
-                error = link.error();
-            co_await sleep_for(1ms);
-        }
-        CHECK(error == std::errc::too_many_files_open);
-        const std::uint64_t before = metrics().passes;
-        co_await sleep_for(100ms);
-        CHECK(metrics().passes - before < 50);
-        setrlimit(RLIMIT_NOFILE, &old);
-        (co_await clients.back().send("still there?")).value();
-        auto answer = co_await clients.back().recv().within(5s);
-        CHECK(answer);
-        co_await round_trip(listener.address(), &good);
-        CHECK(good == 1);
-        clients.clear();
-        serving.cancel();
-        co_await serving.join();
-    }, saved);
+    in_runtime(
+        [](rlimit old) -> Task<> {
+            auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+            std::vector<Link> clients;
+            std::atomic<int> good{0};
+            Scope serving;
+            serving.spawn(serve_echo, &listener);
+            rlimit few = old;
+            few.rlim_cur = static_cast<rlim_t>(descriptors()) + 10;
+            setrlimit(RLIMIT_NOFILE, &few);
+            std::error_code error;
+            while (!error) {
+                auto link = co_await Link::connect(listener.address());
+                if (link)
+                    clients.push_back(std::move(*link));
+                else
+                    error = link.error();
+                co_await sleep_for(1ms);
+            }
+            CHECK(error == std::errc::too_many_files_open);
+            const std::uint64_t before = metrics().passes;
+            co_await sleep_for(100ms);
+            CHECK(metrics().passes - before < 50);
+            setrlimit(RLIMIT_NOFILE, &old);
+            (co_await clients.back().send("still there?")).value();
+            auto answer = co_await clients.back().recv().within(5s);
+            CHECK(answer);
+            co_await round_trip(listener.address(), &good);
+            CHECK(good == 1);
+            clients.clear();
+            serving.cancel();
+            co_await serving.join();
+        },
+        saved);
 }
 
 TEST_CASE("at stop, what the kernel had accepted is served and idle receives end with shutting_down") {
@@ -316,18 +336,21 @@ TEST_CASE("after the grace period what has not ended is cancelled") {
     ManualClock clock;
     options.clock = &clock;
     options.stop_grace = 30s;
-    in_runtime_with(options, [](ManualClock* time) -> Task<> {
-        Scope scope;
-        bool whole = true;
-        scope.spawn([](bool* slept) -> Task<> { *slept = co_await sleep_for(1000h); }, &whole);
-        Runtime::current().request_stop();
-        co_await passes(3);
-        CHECK(scope.size() == 1);  // draining cancels nobody
-        time->advance(30s);
-        co_await scope.join();
-        CHECK(!whole);
-        CHECK(!co_await sleep_for(1s));
-    }, &clock);
+    in_runtime_with(
+        options,
+        [](ManualClock* time) -> Task<> {
+            Scope scope;
+            bool whole = true;
+            scope.spawn([](bool* slept) -> Task<> { *slept = co_await sleep_for(1000h); }, &whole);
+            Runtime::current().request_stop();
+            co_await passes(3);
+            CHECK(scope.size() == 1);  // draining cancels nobody
+            time->advance(30s);
+            co_await scope.join();
+            CHECK(!whole);
+            CHECK(!co_await sleep_for(1s));
+        },
+        &clock);
 }
 
 TEST_CASE("a second stop request cancels at once") {

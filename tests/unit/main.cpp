@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Entry of the unit test programs. CHAINRING_BACKEND chooses the backend of every test; where io_uring is asked for and the
-// kernel refuses it, the run is skipped (exit 77).
+// Entry of the unit test programs. CHAINRING_BACKEND chooses the backend of every test; where io_uring is asked for and
+// the kernel refuses it, the run is skipped (exit 77).
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "tests/unit/support.hpp"
 

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 // What the promises on memory stand on: no allocation per message, little memory per idle Link, lent buffers that stuck
 // peers cannot hold. A program of its own, for it replaces operator new to count.
-#include "tests/unit/support.hpp"
-
 #include "net/src/link_state.hpp"
-
-#include <malloc.h>
-#include <unistd.h>
+#include "tests/unit/support.hpp"
 
 #include <atomic>
 #include <cstdlib>
+#include <malloc.h>
 #include <new>
+#include <unistd.h>
 #include <vector>
 
 using namespace support;
@@ -27,11 +25,21 @@ void* operator new(std::size_t bytes) {
     allocated_bytes.fetch_add(static_cast<std::int64_t>(malloc_usable_size(memory)), std::memory_order_relaxed);
     return memory;
 }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+    try {
+        return operator new(bytes);
+    } catch (...) {
+        return nullptr;
+    }
+}
 void operator delete(void* memory) noexcept {
-    if (memory) allocated_bytes.fetch_sub(static_cast<std::int64_t>(malloc_usable_size(memory)), std::memory_order_relaxed);
+    if (memory)
+        allocated_bytes.fetch_sub(static_cast<std::int64_t>(malloc_usable_size(memory)), std::memory_order_relaxed);
     std::free(memory);
 }
-void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+void operator delete(void* memory, std::size_t) noexcept {
+    operator delete(memory);
+}
 
 namespace {
 
@@ -42,7 +50,9 @@ Task<> echo(Link link) {
     }
 }
 
-Task<> serve_echo(Listener* listener) { co_await listener->serve(echo); }
+Task<> serve_echo(Listener* listener) {
+    co_await listener->serve(echo);
+}
 
 Task<> ping(Link* link, int rounds, std::string_view message) {
     std::byte back[4096];
@@ -87,10 +97,13 @@ TEST_CASE("a suspended echo coroutine with its Link holds at most 1 KiB, also af
         const auto talk = [&](int& fd) {
             fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
             const Address& address = listener.address();
-            REQUIRE(connect(fd, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) == 0);
+            REQUIRE(connect(fd, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) ==
+                    0);
             REQUIRE(write(fd, message.data(), message.size()) == static_cast<ssize_t>(message.size()));
         };
-        const auto hear = [&](int fd) { return recv(fd, back.data(), back.size(), MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC); };
+        const auto hear = [&](int fd) {
+            return recv(fd, back.data(), back.size(), MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC);
+        };
         for (std::size_t client = 0; client < 3; ++client) {  // what is made once is made now
             talk(clients[client]);
             while (hear(clients[client]) < static_cast<ssize_t>(message.size())) co_await sleep_for(50us);
@@ -122,11 +135,13 @@ TEST_CASE("a thousand peers that push and never read hold neither the buffers no
         serving.spawn(serve_echo, &listener);
         const std::string flood(4 << 20, 'f');
         std::vector<Link> stuck;
-        for (int client = 0; client < count; ++client) stuck.push_back((co_await Link::connect(listener.address())).value());
+        for (int client = 0; client < count; ++client)
+            stuck.push_back((co_await Link::connect(listener.address())).value());
         const std::int64_t before = allocated_bytes;
         Scope pushing;
         for (Link& link : stuck)
-            pushing.spawn([](Link* to, const std::string* data) -> Task<> { (void)co_await to->send(*data); }, &link, &flood);
+            pushing.spawn([](Link* to, const std::string* data) -> Task<> { (void)co_await to->send(*data); }, &link,
+                          &flood);
         // Until nothing moves any more.
         std::uint64_t last = 0;
         for (int quiet = 0; quiet < 5;) {
@@ -145,7 +160,8 @@ TEST_CASE("a thousand peers that push and never read hold neither the buffers no
         const std::string message(4000, 'm');
         co_await ping(&link, 200, message);
         const auto each = (now() - start) / 200;
-        MESSAGE("round trip beside them: " << std::chrono::duration_cast<std::chrono::microseconds>(each).count() << " us");
+        MESSAGE("round trip beside them: " << std::chrono::duration_cast<std::chrono::microseconds>(each).count()
+                                           << " us");
         CHECK(each < 20ms);
         for (Link& peer : stuck) peer.abort();
         co_await pushing.join();
@@ -156,8 +172,9 @@ TEST_CASE("a thousand peers that push and never read hold neither the buffers no
 }
 
 TEST_CASE("the sizes of what lives per connection") {
-    MESSAGE("RecvOp " << sizeof(RecvOp) << ", SendOp " << sizeof(SendOp) << ", Chunk " << sizeof(Chunk) << ", TaskContext "
-                      << sizeof(detail::TaskContext) << ", LinkState " << sizeof(detail::LinkState));
+    MESSAGE("RecvOp " << sizeof(RecvOp) << ", SendOp " << sizeof(SendOp) << ", Chunk " << sizeof(Chunk)
+                      << ", TaskContext " << sizeof(detail::TaskContext) << ", LinkState "
+                      << sizeof(detail::LinkState));
     CHECK(sizeof(RecvOp) <= 72);
     CHECK(sizeof(SendOp) <= 120);
     CHECK(sizeof(detail::LinkState) <= 384);

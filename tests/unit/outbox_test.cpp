@@ -16,7 +16,8 @@ TEST_CASE("posts arrive whole and in order, from this worker and from foreign th
         for (unsigned thread = 0; thread < threads; ++thread)
             posters.emplace_back([outbox, thread] {
                 for (unsigned number = 0; number < each; ++number)
-                    if (outbox.post(Payload(std::to_string(thread) + " " + std::to_string(number) + "\n")) != Posted::queued)
+                    if (outbox.post(Payload(std::to_string(thread) + " " + std::to_string(number) + "\n")) !=
+                        Posted::queued)
                         std::abort();
             });
         std::vector<unsigned> next(threads);
@@ -75,15 +76,17 @@ TEST_CASE("a receiver that stops reading is reset above its limit") {
 TEST_CASE("an Outbox outlives its Link, and the runtime") {
     Outbox kept;
     Payload payload(std::string("x"));
-    in_runtime([](Outbox* keep) -> Task<> {
-        auto pair = co_await connected();
-        *keep = pair.near.outbox();
-        CHECK(keep->post(Payload(std::string("hello"))) == Posted::queued);
-        std::array<std::byte, 5> five{};
-        (co_await pair.far.recv_exact(five)).value();
-        co_await pair.near.close();
-        CHECK(keep->post(Payload(std::string("late"))) == Posted::closed);
-    }, &kept);
+    in_runtime(
+        [](Outbox* keep) -> Task<> {
+            auto pair = co_await connected();
+            *keep = pair.near.outbox();
+            CHECK(keep->post(Payload(std::string("hello"))) == Posted::queued);
+            std::array<std::byte, 5> five{};
+            (co_await pair.far.recv_exact(five)).value();
+            co_await pair.near.close();
+            CHECK(keep->post(Payload(std::string("late"))) == Posted::closed);
+        },
+        &kept);
     CHECK(kept.post(payload) == Posted::closed);
     CHECK(payload.shared_by() == 1);
     CHECK(Outbox().post(payload) == Posted::closed);
@@ -113,9 +116,11 @@ TEST_CASE("what was posted before close is still sent") {
         for (int post = 0; post < 40; ++post) outbox.post(Payload(std::string(100'000, 'p')));
         std::size_t received = 0;
         Scope scope;
-        scope.spawn([](Link* link, std::size_t* total) -> Task<> {
-            while (auto chunk = co_await link->recv()) *total += chunk->size();
-        }, &pair.far, &received);
+        scope.spawn(
+            [](Link* link, std::size_t* total) -> Task<> {
+                while (auto chunk = co_await link->recv()) *total += chunk->size();
+            },
+            &pair.far, &received);
         co_await pair.near.close();
         co_await scope.join();
         CHECK(received == 4'000'000);

@@ -5,7 +5,9 @@ using namespace support;
 
 namespace {
 
-Task<> relay_between(Link* first, Link* second, RelayOutcome* outcome) { *outcome = co_await relay(*first, *second); }
+Task<> relay_between(Link* first, Link* second, RelayOutcome* outcome) {
+    *outcome = co_await relay(*first, *second);
+}
 
 Task<> send_all(Link* link, std::size_t bytes) {
     const std::string block(100'000, 'r');

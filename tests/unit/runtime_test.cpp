@@ -2,12 +2,11 @@
 // The runtime as a whole: options, backend choice, wake-ups, idleness, embedding.
 #include "tests/unit/support.hpp"
 
-#include <sys/resource.h>
-#include <sys/time.h>
-
 #include <atomic>
 #include <csignal>
 #include <stdexcept>
+#include <sys/resource.h>
+#include <sys/time.h>
 #include <thread>
 #include <vector>
 
@@ -23,7 +22,9 @@ Task<> set_flag(bool* flag) {
 std::chrono::microseconds cpu_time() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    const auto of = [](const timeval& time) { return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec); };
+    const auto of = [](const timeval& time) {
+        return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec);
+    };
     return of(usage.ru_utime) + of(usage.ru_stime);
 }
 
@@ -40,8 +41,10 @@ TEST_CASE("options that cannot be met say what to change") {
         }
         return std::string();
     };
-    CHECK(refused([](RuntimeOptions& options) { options.recv_buffers = 100; }).find("power of two") != std::string::npos);
-    CHECK(refused([](RuntimeOptions& options) { options.recv_buffer_size = 1; }).find("recv_buffer_size") != std::string::npos);
+    CHECK(refused([](RuntimeOptions& options) { options.recv_buffers = 100; }).find("power of two") !=
+          std::string::npos);
+    CHECK(refused([](RuntimeOptions& options) { options.recv_buffer_size = 1; }).find("recv_buffer_size") !=
+          std::string::npos);
     CHECK(refused([](RuntimeOptions& options) { options.ring_entries = 3; }).find("ring_entries") != std::string::npos);
     CHECK(refused([](RuntimeOptions& options) { options.workers = 5000; }).find("workers") != std::string::npos);
     const std::string saved = wanted_backend().empty() ? "" : std::getenv("CHAINRING_BACKEND");
@@ -67,10 +70,13 @@ TEST_CASE("as many workers as asked for run, each on its own thread") {
         std::array<std::thread::id, 4> ids{};
         Scope scope;
         for (unsigned worker = 0; worker < 4; ++worker)
-            scope.spawn_on(worker, [](std::thread::id* id) -> Task<> {
-                *id = std::this_thread::get_id();
-                co_return;
-            }, &ids[worker]);
+            scope.spawn_on(
+                worker,
+                [](std::thread::id* id) -> Task<> {
+                    *id = std::this_thread::get_id();
+                    co_return;
+                },
+                &ids[worker]);
         co_await scope.join();
         for (unsigned left = 0; left < 4; ++left)
             for (unsigned right = left + 1; right < 4; ++right) CHECK(ids[left] != ids[right]);
@@ -85,10 +91,13 @@ TEST_CASE("a hundred thousand posts between workers are delivered, and wake only
         int done = 0;  // touched by worker 1 only until the join
         Scope scope;
         for (int post = 0; post < posts; ++post)
-            scope.spawn_on(1, [](int* count) -> Task<> {
-                ++*count;
-                co_return;
-            }, &done);
+            scope.spawn_on(
+                1,
+                [](int* count) -> Task<> {
+                    ++*count;
+                    co_return;
+                },
+                &done);
         co_await scope.join();
         CHECK(done == posts);
         const std::uint64_t wakes = Runtime::current().metrics(1).wakes;
@@ -186,10 +195,12 @@ TEST_CASE("a small submission queue loses no operation") {
         int ended = 0;
         Scope scope;
         for (Pair& pair : pairs)
-            scope.spawn([](Link* link, int* count) -> Task<> {
-                auto nothing = co_await link->recv().within(20ms);
-                if (nothing.error() == Errc::timed_out) ++*count;
-            }, &pair.near, &ended);
+            scope.spawn(
+                [](Link* link, int* count) -> Task<> {
+                    auto nothing = co_await link->recv().within(20ms);
+                    if (nothing.error() == Errc::timed_out) ++*count;
+                },
+                &pair.near, &ended);
         co_await scope.join();
         CHECK(ended == 300);
         for (Pair& pair : pairs) (co_await pair.far.send("x")).value();
@@ -208,13 +219,17 @@ TEST_CASE("few receive buffers are enough: starved Links are fed as buffers come
         std::size_t received = 0;
         Scope scope;
         for (Pair& pair : pairs) {
-            scope.spawn([](Link* link, const std::string* data) -> Task<> {
-                (co_await link->send(*data)).value();
-                (co_await link->shutdown_write()).value();
-            }, &pair.near, &block);
-            scope.spawn([](Link* link, std::size_t* total) -> Task<> {
-                while (auto chunk = co_await link->recv()) *total += chunk->size();
-            }, &pair.far, &received);
+            scope.spawn(
+                [](Link* link, const std::string* data) -> Task<> {
+                    (co_await link->send(*data)).value();
+                    (co_await link->shutdown_write()).value();
+                },
+                &pair.near, &block);
+            scope.spawn(
+                [](Link* link, std::size_t* total) -> Task<> {
+                    while (auto chunk = co_await link->recv()) *total += chunk->size();
+                },
+                &pair.far, &received);
         }
         co_await scope.join();
         CHECK(received == 50 * block.size());

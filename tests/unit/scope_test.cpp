@@ -14,7 +14,9 @@ Task<> add(int* sum, int value) {
     co_await yield();
     *sum += value;
 }
-Task<> sleep_long(bool* whole) { *whole = co_await sleep_for(1h); }
+Task<> sleep_long(bool* whole) {
+    *whole = co_await sleep_for(1h);
+}
 Task<> throw_after_yield(const char* what) {
     co_await yield();
     throw std::runtime_error(what);
@@ -141,10 +143,12 @@ TEST_CASE("a hundred thousand sleeping tasks are cancelled together") {
 
 TEST_CASE("the root scope outlives the task that spawns in it, and is joined by the runtime") {
     int sum = 0;
-    in_runtime([](int* total) -> Task<> {
-        for (int value = 1; value <= 10; ++value) Runtime::current().root().spawn(add, total, value);
-        co_return;
-    }, &sum);
+    in_runtime(
+        [](int* total) -> Task<> {
+            for (int value = 1; value <= 10; ++value) Runtime::current().root().spawn(add, total, value);
+            co_return;
+        },
+        &sum);
     CHECK(sum == 55);
 }
 
@@ -163,12 +167,15 @@ TEST_CASE("tasks run on the worker that they were spawned on") {
         std::atomic<int> right{0};
         Scope scope;
         for (unsigned task = 0; task < 100; ++task)
-            scope.spawn_on(task % 2, [](unsigned worker, std::atomic<int>* count) -> Task<> {
-                for (int hop = 0; hop < 3; ++hop) {
-                    if (Runtime::current_worker() == worker) ++*count;
-                    co_await yield();
-                }
-            }, task % 2, &right);
+            scope.spawn_on(
+                task % 2,
+                [](unsigned worker, std::atomic<int>* count) -> Task<> {
+                    for (int hop = 0; hop < 3; ++hop) {
+                        if (Runtime::current_worker() == worker) ++*count;
+                        co_await yield();
+                    }
+                },
+                task % 2, &right);
         co_await scope.join();
         CHECK(right == 300);
     });

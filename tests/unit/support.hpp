@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the unit tests share: running a coroutine in a runtime on the backend under test, a pair of connected Links, and a
-// payload type that counts its copies.
+// What the unit tests share: running a coroutine in a runtime on the backend under test, a pair of connected Links, and
+// a payload type that counts its copies.
 #pragma once
 
 #include <chainring/chainring.hpp>
 
-#include <doctest/doctest.h>
-
-#include <dirent.h>
-#include <sys/socket.h>
-
 #include <atomic>
 #include <cstdlib>
+#include <dirent.h>
+#include <doctest/doctest.h>
 #include <string>
 #include <string_view>
+#include <sys/socket.h>
 #include <utility>
 
 namespace support {
@@ -35,7 +33,8 @@ inline RuntimeOptions one_worker() {
     return options;
 }
 
-// Runs fn(args...), a Task<>, to its end, checks that it really ran on the backend asked for, and that nothing was left.
+// Runs fn(args...), a Task<>, to its end, checks that it really ran on the backend asked for, and that nothing was
+// left.
 template <class Fn, class... Args>
 void in_runtime_with(const RuntimeOptions& options, Fn&& fn, Args&&... args) {
     Runtime runtime(options);
@@ -78,7 +77,9 @@ inline Task<Pair> connected() {
     co_return pair;
 }
 
-inline WorkerMetrics metrics() { return Runtime::current().metrics(Runtime::current_worker()); }
+inline WorkerMetrics metrics() {
+    return Runtime::current().metrics(Runtime::current_worker());
+}
 
 // Lets the loop of this worker go round `count` times, so that everything that was due or posted before has run.
 inline Task<> passes(unsigned count) {

@@ -8,8 +8,12 @@ using namespace support;
 
 namespace {
 
-Task<int> answer() { co_return 42; }
-Task<std::unique_ptr<int>> boxed(int value) { co_return std::make_unique<int>(value); }
+Task<int> answer() {
+    co_return 42;
+}
+Task<std::unique_ptr<int>> boxed(int value) {
+    co_return std::make_unique<int>(value);
+}
 Task<> failing() {
     throw std::runtime_error("from the depth");
     co_return;
@@ -18,7 +22,9 @@ Task<int> nested(int depth) {
     if (depth == 0) co_return 0;
     co_return 1 + co_await nested(depth - 1);
 }
-Task<> take(Counted, Counted&) { co_return; }
+Task<> take(Counted, Counted&) {
+    co_return;
+}
 
 }  // namespace
 
@@ -73,5 +79,6 @@ TEST_CASE("a value, an int and a Result from the main task become the exit code"
     CHECK(chainring::run(options, []() -> Task<Result<void>> { co_return Result<void>(); }) == 0);
     CHECK(chainring::run(options, []() -> Task<Result<void>> { co_return Errc::closed; }) == 1);
     CHECK(chainring::run(options, failing) == 1);
-    CHECK(chainring::run(options, [](int code) -> Task<int> { co_return code; }, 9) == 9);
+    CHECK(chainring::run(
+              options, [](int code) -> Task<int> { co_return code; }, 9) == 9);
 }

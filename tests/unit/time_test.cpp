@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "tests/unit/support.hpp"
 
-
 using namespace support;
 
 namespace {
@@ -24,23 +23,26 @@ Task<> note_after(Duration duration, int id, std::string* order) {
 
 TEST_CASE("sleeps end in the order of their instants and only when the clock has reached them") {
     Timed timed;
-    in_runtime_with(timed.options, [](ManualClock* clock) -> Task<> {
-        std::string order;
-        Scope scope;
-        scope.spawn(note_after, 3s, 3, &order);
-        scope.spawn(note_after, 1s, 1, &order);
-        scope.spawn(note_after, 2s, 2, &order);
-        co_await yield();
-        clock->advance(999ms);
-        co_await passes(3);
-        CHECK(order.empty());
-        clock->advance(1ms);
-        co_await passes(3);
-        CHECK(order == "1");
-        clock->advance(1h);
-        co_await scope.join();
-        CHECK(order == "123");
-    }, &timed.clock);
+    in_runtime_with(
+        timed.options,
+        [](ManualClock* clock) -> Task<> {
+            std::string order;
+            Scope scope;
+            scope.spawn(note_after, 3s, 3, &order);
+            scope.spawn(note_after, 1s, 1, &order);
+            scope.spawn(note_after, 2s, 2, &order);
+            co_await yield();
+            clock->advance(999ms);
+            co_await passes(3);
+            CHECK(order.empty());
+            clock->advance(1ms);
+            co_await passes(3);
+            CHECK(order == "1");
+            clock->advance(1h);
+            co_await scope.join();
+            CHECK(order == "123");
+        },
+        &timed.clock);
 }
 
 TEST_CASE("a sleep of nothing, or until the past, ends at once") {
@@ -63,12 +65,15 @@ TEST_CASE("a sleep is never early") {
 
 TEST_CASE("now() is the runtime's clock") {
     Timed timed;
-    in_runtime_with(timed.options, [](ManualClock* clock) -> Task<> {
-        const Instant start = now();
-        clock->advance(5s);
-        CHECK(now() - start == 5s);
-        co_return;
-    }, &timed.clock);
+    in_runtime_with(
+        timed.options,
+        [](ManualClock* clock) -> Task<> {
+            const Instant start = now();
+            clock->advance(5s);
+            CHECK(now() - start == 5s);
+            co_return;
+        },
+        &timed.clock);
 }
 
 TEST_CASE("a limit beyond the end of time is none") {
@@ -81,21 +86,26 @@ TEST_CASE("a limit beyond the end of time is none") {
 
 TEST_CASE("a task that yields for ever delays timers and posts by no more than a pass") {
     Timed timed;
-    in_runtime_with(timed.options, [](ManualClock* clock) -> Task<> {
-        bool stop = false;
-        Scope scope;
-        for (int task = 0; task < 3; ++task)
-            scope.spawn([](bool* end) -> Task<> {
-                while (!*end) co_await yield();
-            }, &stop);
-        std::string order;
-        scope.spawn(note_after, 1s, 1, &order);
-        co_await yield();
-        const std::uint64_t before = metrics().passes;
-        clock->advance(1s);
-        while (order.empty()) co_await yield();
-        CHECK(metrics().passes - before <= 2);
-        stop = true;
-        co_await scope.join();
-    }, &timed.clock);
+    in_runtime_with(
+        timed.options,
+        [](ManualClock* clock) -> Task<> {
+            bool stop = false;
+            Scope scope;
+            for (int task = 0; task < 3; ++task)
+                scope.spawn(
+                    [](bool* end) -> Task<> {
+                        while (!*end) co_await yield();
+                    },
+                    &stop);
+            std::string order;
+            scope.spawn(note_after, 1s, 1, &order);
+            co_await yield();
+            const std::uint64_t before = metrics().passes;
+            clock->advance(1s);
+            while (order.empty()) co_await yield();
+            CHECK(metrics().passes - before <= 2);
+            stop = true;
+            co_await scope.join();
+        },
+        &timed.clock);
 }

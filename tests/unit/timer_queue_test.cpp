@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-#include "tests/unit/support.hpp"
-
 #include "runtime/src/timer_queue.hpp"
+
+#include "tests/unit/support.hpp"
 
 #include <algorithm>
 #include <memory>
@@ -23,7 +23,9 @@ struct Recorder : detail::TimerNode {
     int id = 0;
 };
 
-Instant at(int milliseconds) { return Instant(std::chrono::milliseconds(milliseconds)); }
+Instant at(int milliseconds) {
+    return Instant(std::chrono::milliseconds(milliseconds));
+}
 
 }  // namespace
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Compilers' faults that the public API has to live with (docs/design/toolchain.md): every public awaitable, awaited as a
-// temporary, with temporaries as arguments, is constructed and destroyed equally often. The counting is done by arguments
-// and results that own memory, under AddressSanitizer, and by Counted.
+// Compilers' faults that the public API has to live with (docs/design/toolchain.md): every public awaitable, awaited as
+// a temporary, with temporaries as arguments, is constructed and destroyed equally often. The counting is done by
+// arguments and results that own memory, under AddressSanitizer, and by Counted.
 #include "tests/unit/support.hpp"
 
 #include <memory>
@@ -11,12 +11,16 @@ using namespace support;
 
 namespace {
 
-Task<Counted> counted() { co_return Counted(); }
+Task<Counted> counted() {
+    co_return Counted();
+}
 Task<std::unique_ptr<int>> owning(std::unique_ptr<int> in, std::string text) {
     *in += static_cast<int>(text.size());
     co_return in;
 }
-Task<Result<std::string>> result_of(std::string text) { co_return Result<std::string>(std::move(text)); }
+Task<Result<std::string>> result_of(std::string text) {
+    co_return Result<std::string>(std::move(text));
+}
 
 }  // namespace
 
@@ -54,10 +58,12 @@ TEST_CASE("awaited temporaries are destroyed as often as they were made") {
             CHECK(co_await sleep_for(1us));
             CHECK(co_await yield());
             Scope scope;
-            scope.spawn([](std::unique_ptr<int> value, Counted) -> Task<> {
-                co_await yield();
-                CHECK(*value == 3);
-            }, std::make_unique<int>(3), Counted());
+            scope.spawn(
+                [](std::unique_ptr<int> value, Counted) -> Task<> {
+                    co_await yield();
+                    CHECK(*value == 3);
+                },
+                std::make_unique<int>(3), Counted());
             co_await scope.join();
         }
     });

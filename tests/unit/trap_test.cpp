@@ -2,10 +2,9 @@
 // Broken contracts trap, and the message names the rule. Each runs in a child process.
 #include "tests/unit/support.hpp"
 
+#include <array>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <array>
 
 using namespace support;
 
@@ -43,7 +42,9 @@ bool names(const std::string& text, std::string_view rule) {
     return text.find("chainring: trap: ") != std::string::npos && text.find(rule) != std::string::npos;
 }
 
-Task<> idle() { co_await sleep_for(1h); }
+Task<> idle() {
+    co_await sleep_for(1h);
+}
 template <class Fn>
 std::string trapped_task(Fn fn) {
     return trapped([fn] {
@@ -66,63 +67,72 @@ TEST_CASE("a scope that is left without join traps and says where it was made") 
 
 TEST_CASE("joining twice, or spawning after the join, traps") {
     CHECK(names(trapped_task([]() -> Task<> {
-        Scope scope;
-        co_await scope.join();
-        co_await scope.join();
-    }), "joined once"));
+                    Scope scope;
+                    co_await scope.join();
+                    co_await scope.join();
+                }),
+                "joined once"));
     CHECK(names(trapped_task([]() -> Task<> {
-        Scope scope;
-        co_await scope.join();
-        scope.spawn(idle);
-    }), "takes no more children"));
+                    Scope scope;
+                    co_await scope.join();
+                    scope.spawn(idle);
+                }),
+                "takes no more children"));
 }
 
 TEST_CASE("two receives on one Link trap") {
     CHECK(names(trapped_task([]() -> Task<> {
-        auto pair = co_await connected();
-        Scope scope;
-        for (int reader = 0; reader < 2; ++reader)
-            scope.spawn([](Link* link) -> Task<> { (void)co_await link->recv(); }, &pair.near);
-        co_await scope.join();
-    }), "one reader"));
+                    auto pair = co_await connected();
+                    Scope scope;
+                    for (int reader = 0; reader < 2; ++reader)
+                        scope.spawn([](Link* link) -> Task<> { (void)co_await link->recv(); }, &pair.near);
+                    co_await scope.join();
+                }),
+                "one reader"));
 }
 
 TEST_CASE("a worker that does not exist traps, as does a Task awaited twice or empty") {
     CHECK(names(trapped_task([]() -> Task<> {
-        Scope scope;
-        scope.spawn_on(7, idle);
-        co_await scope.join();
-    }), "no worker of that index"));
+                    Scope scope;
+                    scope.spawn_on(7, idle);
+                    co_await scope.join();
+                }),
+                "no worker of that index"));
     CHECK(names(trapped_task([]() -> Task<> {
-        Task<> empty;
-        co_await std::move(empty);
-    }), "empty Task"));
+                    Task<> empty;
+                    co_await std::move(empty);
+                }),
+                "empty Task"));
 }
 
 TEST_CASE("an empty Link, a Link off its home and a Result without a value trap") {
     CHECK(names(trapped_task([]() -> Task<> {
-        Link link;
-        (void)co_await link.recv();
-    }), "empty Link"));
+                    Link link;
+                    (void)co_await link.recv();
+                }),
+                "empty Link"));
     CHECK(names(trapped([] {
-        RuntimeOptions options = one_worker();
-        options.workers = 2;
-        Runtime runtime(options);
-        runtime.run([]() -> Task<> {
-            auto pair = co_await connected();
-            Scope scope;
-            scope.spawn_on(1, [](Link* link) -> Task<> { (void)co_await link->recv(); }, &pair.near);
-            co_await scope.join();
-        });
-    }), "home worker"));
+                    RuntimeOptions options = one_worker();
+                    options.workers = 2;
+                    Runtime runtime(options);
+                    runtime.run([]() -> Task<> {
+                        auto pair = co_await connected();
+                        Scope scope;
+                        scope.spawn_on(
+                            1, [](Link* link) -> Task<> { (void)co_await link->recv(); }, &pair.near);
+                        co_await scope.join();
+                    });
+                }),
+                "home worker"));
     CHECK(names(trapped([] { (void)*Result<int>(Errc::eof); }), "without a value"));
 }
 
 TEST_CASE("a Runtime runs once, and there is none outside of it") {
     CHECK(names(trapped([] {
-        Runtime runtime(one_worker());
-        runtime.run([]() -> Task<> { co_return; });
-        runtime.run([]() -> Task<> { co_return; });
-    }), "runs once"));
+                    Runtime runtime(one_worker());
+                    runtime.run([]() -> Task<> { co_return; });
+                    runtime.run([]() -> Task<> { co_return; });
+                }),
+                "runs once"));
     CHECK(names(trapped([] { Runtime::current(); }), "worker of a Runtime"));
 }

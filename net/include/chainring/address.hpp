@@ -33,11 +33,11 @@ public:
     static Address from_sockaddr(const void* sockaddr, std::size_t size) noexcept;
 
     std::string to_string() const;
-    int family() const noexcept;           // AF_INET, AF_INET6, AF_UNIX or 0
+    int family() const noexcept;  // AF_INET, AF_INET6, AF_UNIX or 0
     bool is_unix() const noexcept;
-    bool is_unix_path() const noexcept;    // a unix address with a name in the file system
+    bool is_unix_path() const noexcept;           // a unix address with a name in the file system
     std::string_view unix_path() const noexcept;  // empty unless is_unix_path()
-    std::uint16_t port() const noexcept;   // 0 for unix addresses
+    std::uint16_t port() const noexcept;          // 0 for unix addresses
     void set_port(std::uint16_t port) noexcept;
 
     // As a struct sockaddr.

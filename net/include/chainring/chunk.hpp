@@ -2,8 +2,8 @@
 // Chunk: received bytes, lent. They lie in one or more pieces, usually in the receive buffers of the worker, which get
 // them back when the Chunk is destroyed, moved into send(), or consumed. Copy what is to be kept: buffers are few.
 //
-// Ownership: move-only. Threads: one at a time, any; it may be destroyed on a thread of its own choice. It must not outlive
-// the Runtime (trap). Its bytes do not change while it holds them.
+// Ownership: move-only. Threads: one at a time, any; it may be destroyed on a thread of its own choice. It must not
+// outlive the Runtime (trap). Its bytes do not change while it holds them.
 #pragma once
 
 #include <chainring/config.hpp>

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 // Link: one connection (TCP or unix stream), and its handle. Move-only; the handle's destructor never blocks.
 //
-// Home. A Link lives on the worker that accepted or connected it. Its operations are awaited there; on another worker they
-// trap. To send from elsewhere, take an Outbox.
+// Home. A Link lives on the worker that accepted or connected it. Its operations are awaited there; on another worker
+// they trap. To send from elsewhere, take an Outbox.
 //
-// Overlap. One receive at a time (a second one traps) and any number of sends: each send is one contiguous unit on the wire,
-// in the order of the calls.
+// Overlap. One receive at a time (a second one traps) and any number of sends: each send is one contiguous unit on the
+// wire, in the order of the calls.
 //
-// Errors. Receives and sends yield a Result: Errc::eof (the peer has ended its direction), timed_out, cancelled, closed,
-// shutting_down (the runtime drains and nothing of this message had arrived), or the kernel's errno in
+// Errors. Receives and sends yield a Result: Errc::eof (the peer has ended its direction), timed_out, cancelled,
+// closed, shutting_down (the runtime drains and nothing of this message had arrived), or the kernel's errno in
 // std::system_category. They never throw, but for recv_until's and recv_exact's std::bad_alloc.
 //
-// What was received before an error is delivered first. A receive that ends early has consumed nothing. Running out of memory
-// in the middle of an operation ends the process (std::terminate).
+// What was received before an error is delivered first. A receive that ends early has consumed nothing. Running out of
+// memory in the middle of an operation ends the process (std::terminate).
 #pragma once
 
 #include <chainring/address.hpp>
@@ -44,43 +44,46 @@ public:
         }
         return *this;
     }
-    // Resets a connection that was not closed. A Link that Listener::serve gave to its handler is closed gracefully instead:
-    // see there.
+    // Resets a connection that was not closed. A Link that Listener::serve gave to its handler is closed gracefully
+    // instead: see there.
     ~Link() { drop(); }
 
-    // Connects to `to`. Yields the Link, at home on this worker. A cancel or limit that loses the race with success yields
-    // the Link all the same. A unix listener whose queue is full is EAGAIN, at once.
+    // Connects to `to`. Yields the Link, at home on this worker. A cancel or limit that loses the race with success
+    // yields the Link all the same. A unix listener whose queue is full is EAGAIN, at once.
     static ConnectOp connect(const Address& to) noexcept;
     // The same with the text form of an address; a malformed one yields Errc::invalid_address.
     static ConnectOp connect(std::string_view to) noexcept;
 
-    // Receives what has arrived, at least one byte, lent. Completes when there is something; ends with Errc::eof after the
-    // peer's last byte.
+    // Receives what has arrived, at least one byte, lent. Completes when there is something; ends with Errc::eof after
+    // the peer's last byte.
     RecvOp recv() noexcept { return RecvOp(state()); }
     // Receives into `into` (not empty): at least one byte, at most its size; yields how many.
     RecvIntoOp recv(std::span<std::byte> into) noexcept { return RecvIntoOp(state(), into); }
     // Fills `into`. Consumes all or nothing: with any error, also eof in the middle, what had arrived is there for the
     // next receive.
     RecvExactOp recv_exact(std::span<std::byte> into) noexcept { return RecvExactOp(state(), into); }
-    // Receives up to and with `delimiter` (1 to 64 bytes, alive until the await ends) and yields what is before it. When
-    // `max` bytes (at most 16 MiB) have come without it: Errc::too_long, and nothing is consumed; so with eof.
+    // Receives up to and with `delimiter` (1 to 64 bytes, alive until the await ends) and yields what is before it.
+    // When `max` bytes (at most 16 MiB) have come without it: Errc::too_long, and nothing is consumed; so with eof.
     RecvUntilOp recv_until(std::string_view delimiter, std::size_t max) noexcept {
         return RecvUntilOp(state(), delimiter, max);
     }
 
     // Sends all bytes. Completes when the kernel has taken them; the memory must stay valid until then. A send that is
-    // ended early while some of its bytes are on the wire breaks the direction: later sends end with Errc::write_broken.
+    // ended early while some of its bytes are on the wire breaks the direction: later sends end with
+    // Errc::write_broken.
     SendOp send(std::span<const std::byte> bytes) noexcept { return SendOp(state(), bytes); }
     SendOp send(std::string_view text) noexcept { return SendOp(state(), as_bytes(text)); }
     // Sends several pieces as one unit.
     SendOp send(std::span<const IoSlice> pieces) noexcept { return SendOp(state(), pieces); }
-    // Sends received bytes on without copying them; their buffers go back as soon as the kernel has taken or refused them.
+    // Sends received bytes on without copying them; their buffers go back as soon as the kernel has taken or refused
+    // them.
     SendOp send(Chunk&& chunk) noexcept { return SendOp(state(), std::move(chunk)); }
 
     // Ends the sending direction after everything queued (half close). Receiving goes on. Yields 0.
     SendOp shutdown_write() noexcept { return SendOp(state(), SendOp::EndOfStream::yes); }
-    // Sends what is queued, then closes both directions. Completes when the descriptor is closed. A limit or cancel turns it
-    // into an abort. Bytes that the peer sent and nobody received make the kernel reset the connection, as close(2) does.
+    // Sends what is queued, then closes both directions. Completes when the descriptor is closed. A limit or cancel
+    // turns it into an abort. Bytes that the peer sent and nobody received make the kernel reset the connection, as
+    // close(2) does.
     CloseOp close() noexcept { return CloseOp(state()); }
     // Resets the connection at once. Its operations end with Errc::closed.
     void abort() noexcept;

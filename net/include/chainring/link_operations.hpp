@@ -49,7 +49,7 @@ protected:
     using Step = bool (*)(ReadOp&) noexcept;
     ReadOp(LinkState* link, Step step) noexcept;
     ~ReadOp() = default;
-    std::error_code error() const noexcept;  // why the wait ended without what was asked for
+    std::error_code error() const noexcept;             // why the wait ended without what was asked for
     bool begun() const noexcept { return taken_ > 0; }  // it holds a part of what it waits for
 
     LinkState* link_;
@@ -69,9 +69,9 @@ struct SendUnit {
     enum class Kind : std::uint8_t { bytes, slices, segments, end_of_stream };
     SendUnit* next = nullptr;
     void (*done)(SendUnit&, std::error_code) noexcept = nullptr;  // called once, when the unit has left the queue
-    const void* source = nullptr;  // std::byte, IoSlice or Segment: the part that is still to go
-    std::size_t left = 0;          // bytes still to go
-    std::size_t sent = 0;          // bytes that the kernel has taken
+    const void* source = nullptr;         // std::byte, IoSlice or Segment: the part that is still to go
+    std::size_t left = 0;                 // bytes still to go
+    std::size_t sent = 0;                 // bytes that the kernel has taken
     std::uint64_t slice_offset : 48 = 0;  // slices: into the first
     Kind kind = Kind::bytes;
     Wake ending = Wake::none;  // asked to end early while the kernel had it
@@ -146,7 +146,6 @@ public:
     SendOp(const SendOp&) = delete;
     SendOp& operator=(const SendOp&) = delete;
     ~SendOp();
-
 
     bool await_ready() const noexcept { return false; }
     template <class Promise>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Listener: a listening socket, and serve(), which runs a handler task for each connection.
 //
-// Threads: a Listener lives on the worker that bound it; accept and serve are awaited there. Its destructor never blocks.
+// Threads: a Listener lives on the worker that bound it; accept and serve are awaited there. Its destructor never
+// blocks.
 //
 // When descriptors or memory run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) accepting pauses, 10 ms at first and up to 1 s,
 // and goes on by itself; waiting connections stay in the kernel's queue. At stop it accepts no more, hands over what
@@ -98,8 +99,8 @@ public:
     }
     ~Listener() { drop(); }
 
-    // Binds and listens. Port 0 takes a free one: see address(). A port that another socket listens on is EADDRINUSE, also
-    // with Spread::reuse_port. Of a unix path, a socket that nobody listens on any more is replaced; the path is
+    // Binds and listens. Port 0 takes a free one: see address(). A port that another socket listens on is EADDRINUSE,
+    // also with Spread::reuse_port. Of a unix path, a socket that nobody listens on any more is replaced; the path is
     // removed when the Listener ends. Yields Result<Listener>; never suspends.
     static BindOp bind(std::string_view address, ListenOptions options = {}) noexcept;
     static BindOp bind(const Address& address, ListenOptions options = {}) noexcept;
@@ -107,15 +108,16 @@ public:
     // Where it listens, with the port that was given for 0.
     const Address& address() const noexcept;
 
-    // Accepts a connection; its home is this worker. One accept at a time (a second traps). A connection that arrives while
-    // the wait is cancelled or times out is not lost: the next accept takes it.
+    // Accepts a connection; its home is this worker. One accept at a time (a second traps). A connection that arrives
+    // while the wait is cancelled or times out is not lost: the next accept takes it.
     AcceptOp accept() noexcept { return AcceptOp(state()); }
 
-    // Runs fn(Link, args...), a Task<>, for each connection, on the worker that `spread` chooses, until the runtime stops
-    // or the calling task is cancelled; then waits for the handlers. args are copied for each. When a handler ends, its
-    // Link is closed gracefully in the background: queued bytes are sent, then FIN; what the peer still sends is read and
-    // discarded until its FIN, for at most 5 s; a peer that takes no byte for 5 s is reset. An exception from a handler cancels the others and is rethrown here.
-    // fn must be trivially destructible (a function, a lambda without captures): pass state in args.
+    // Runs fn(Link, args...), a Task<>, for each connection, on the worker that `spread` chooses, until the runtime
+    // stops or the calling task is cancelled; then waits for the handlers. args are copied for each. When a handler
+    // ends, its Link is closed gracefully in the background: queued bytes are sent, then FIN; what the peer still sends
+    // is read and discarded until its FIN, for at most 5 s; a peer that takes no byte for 5 s is reset. An exception
+    // from a handler cancels the others and is rethrown here. fn must be trivially destructible (a function, a lambda
+    // without captures): pass state in args.
     template <class Fn, class... Args>
     Task<> serve(Fn fn, Args... args) {
         static_assert(std::is_trivially_destructible_v<Fn>,

@@ -7,8 +7,9 @@
 // the limit given to Link::outbox() says `overflow` and ends the Link with a reset: a receiver that does not read
 // costs the others nothing but its limit.
 //
-// An Outbox keeps the Link's slot, not the Link: after the Link's end, post() says `closed`. Copying is cheap; any thread. A
-// thread that is no worker must not use one, its destruction included, while run() returns or the Runtime is being destroyed.
+// An Outbox keeps the Link's slot, not the Link: after the Link's end, post() says `closed`. Copying is cheap; any
+// thread. A thread that is no worker must not use one, its destruction included, while run() returns or the Runtime is
+// being destroyed.
 #pragma once
 
 #include <chainring/config.hpp>

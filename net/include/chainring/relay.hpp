@@ -3,7 +3,8 @@
 //
 // - When one Link's peer ends its direction, what it sent is passed on and then the end itself (half close).
 // - An error in either direction resets both Links; the first error is in the outcome.
-// - Memory: what is being passed on, one Chunk in each direction, and the Links' read-ahead. A slow side closes the other's
+// - Memory: what is being passed on, one Chunk in each direction, and the Links' read-ahead. A slow side closes the
+// other's
 //   TCP window.
 // - Completes when both directions have ended. While the runtime drains it goes on; a cancel ends it.
 // - Both Links live on this worker, and nobody else receives from them.

@@ -2,12 +2,12 @@
 // Runtime: workers (threads), each with its own ring or epoll instance, on which tasks run; and run(), which is all
 // that most programs need.
 //
-// Life: run(fn, args...) makes worker 0 of the calling thread, starts the others, runs fn(args...) as the main task, and
-// returns when the main task and everything in the root scope have ended, no operation is in flight and every
+// Life: run(fn, args...) makes worker 0 of the calling thread, starts the others, runs fn(args...) as the main task,
+// and returns when the main task and everything in the root scope have ended, no operation is in flight and every
 // worker's thread has been joined. A Runtime runs once. Two Runtimes in one process do not know each other.
 //
-// Stop has two phases. request_stop() (or SIGINT, SIGTERM), or the end of the main task, begins draining: listeners stop
-// accepting, idle receives end with Errc::shutting_down, whatever has begun goes on. When options.stop_grace has
+// Stop has two phases. request_stop() (or SIGINT, SIGTERM), or the end of the main task, begins draining: listeners
+// stop accepting, idle receives end with Errc::shutting_down, whatever has begun goes on. When options.stop_grace has
 // passed, or at a second request, every task is cancelled: every await ends at once with Errc::cancelled.
 //
 // Fork: a process that forks while a Runtime exists must exec or _exit in the child.
@@ -33,7 +33,8 @@ class ManualClock;
 class RuntimeState;
 
 enum class BackendKind : std::uint8_t {
-    automatic,  // io_uring where it can be set up as chainring needs it, epoll elsewhere; CHAINRING_BACKEND decides if set
+    automatic,  // io_uring where it can be set up as chainring needs it, epoll elsewhere; CHAINRING_BACKEND decides if
+                // set
     uring,
     epoll,
 };
@@ -42,41 +43,43 @@ enum class BackendKind : std::uint8_t {
 struct RuntimeOptions {
     unsigned workers = 0;  // 0: as many as the CPUs that this process may use (affinity and cgroup quota)
     BackendKind backend = BackendKind::automatic;
-    Duration spin{0};  // how long an idle worker looks for work before it parks in the kernel; 0, or a clock: not at all
+    Duration spin{
+        0};  // how long an idle worker looks for work before it parks in the kernel; 0, or a clock: not at all
     Duration stop_grace = std::chrono::seconds(10);  // draining ends after this, and what is left is cancelled
-    unsigned recv_buffers = 256;        // per worker; a power of two, at most 32768
-    unsigned recv_buffer_size = 16384;  // bytes
-    unsigned ring_entries = 1024;       // submission queue of each ring; a power of two
-    bool handle_signals = false;        // SIGINT and SIGTERM request stop; the old handlers come back after run
+    unsigned recv_buffers = 256;                     // per worker; a power of two, at most 32768
+    unsigned recv_buffer_size = 16384;               // bytes
+    unsigned ring_entries = 1024;                    // submission queue of each ring; a power of two
+    bool handle_signals = false;  // SIGINT and SIGTERM request stop; the old handlers come back after run
     void (*log)(std::string_view line) = nullptr;  // one line without newline; any worker may call it
     ManualClock* clock = nullptr;                  // for tests; it must outlive the runtime
 };
 
 // Counters of one worker since its start. Read from any thread, each exact, not all of the same instant.
 struct WorkerMetrics {
-    std::uint64_t passes = 0;            // rounds of the loop
-    std::uint64_t resumed = 0;           // tasks resumed
-    std::uint64_t completions = 0;       // operations' completions delivered by the backend
-    std::uint64_t parks = 0;             // waits in the kernel that were allowed to block
-    std::uint64_t wakes = 0;             // system calls made to wake this worker
-    std::uint64_t inbox = 0;             // nodes taken from the inbox
-    std::uint64_t starved = 0;           // receives that had to wait for a buffer
-    std::uint64_t spilled = 0;           // receive buffers given back early by copying their bytes out
-    std::uint64_t links = 0;             // Links that live here now
-    std::uint64_t buffers_lent = 0;      // receive buffers out of the pool now: queued at Links or in users' Chunks
-    std::uint64_t operations = 0;        // operations in flight now
+    std::uint64_t passes = 0;        // rounds of the loop
+    std::uint64_t resumed = 0;       // tasks resumed
+    std::uint64_t completions = 0;   // operations' completions delivered by the backend
+    std::uint64_t parks = 0;         // waits in the kernel that were allowed to block
+    std::uint64_t wakes = 0;         // system calls made to wake this worker
+    std::uint64_t inbox = 0;         // nodes taken from the inbox
+    std::uint64_t starved = 0;       // receives that had to wait for a buffer
+    std::uint64_t spilled = 0;       // receive buffers given back early by copying their bytes out
+    std::uint64_t links = 0;         // Links that live here now
+    std::uint64_t buffers_lent = 0;  // receive buffers out of the pool now: queued at Links or in users' Chunks
+    std::uint64_t operations = 0;    // operations in flight now
 };
 
 class Runtime {
 public:
-    // Chooses and sets up the backend. Throws std::system_error or std::invalid_argument, saying what to change, when the
-    // options cannot be met.
+    // Chooses and sets up the backend. Throws std::system_error or std::invalid_argument, saying what to change, when
+    // the options cannot be met.
     explicit Runtime(RuntimeOptions options = {});
     Runtime(const Runtime&) = delete;
     Runtime& operator=(const Runtime&) = delete;
     ~Runtime();
 
-    // Runs fn(args...), a Task<>, as the main task; see above. Rethrows what it, or a task of the root scope, threw first.
+    // Runs fn(args...), a Task<>, as the main task; see above. Rethrows what it, or a task of the root scope, threw
+    // first.
     template <class Fn, class... Args>
     void run(Fn&& fn, Args&&... args) {
         Scope::check<Fn, Args...>();
@@ -140,13 +143,12 @@ int run_with(RuntimeOptions options, Fn fn, Args... args) {
 }
 }  // namespace detail
 
-// Runs fn(args...) to its end in a Runtime of its own, for a main() that does nothing else. fn returns Task<>, Task<int>
-// (the exit code) or Task<Result<T>>. SIGINT and SIGTERM stop it gracefully; log lines go to stderr. Returns the exit
-// code: 0, the task's own, or 1 after one line on stderr when the task ended with an error or an exception or
+// Runs fn(args...) to its end in a Runtime of its own, for a main() that does nothing else. fn returns Task<>,
+// Task<int> (the exit code) or Task<Result<T>>. SIGINT and SIGTERM stop it gracefully; log lines go to stderr. Returns
+// the exit code: 0, the task's own, or 1 after one line on stderr when the task ended with an error or an exception or
 // the runtime could not be set up.
 template <class Fn, class... Args>
-    requires(!std::is_same_v<std::decay_t<Fn>, RuntimeOptions>)
-int run(Fn&& fn, Args&&... args) {
+requires(!std::is_same_v<std::decay_t<Fn>, RuntimeOptions>) int run(Fn&& fn, Args&&... args) {
     RuntimeOptions options;
     options.handle_signals = true;
     options.log = detail::log_to_stderr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Task<T>: a coroutine that yields a T (or void) to the one who awaits it. Lazy: it starts when it is awaited or spawned;
-// move-only; awaited at most once. Everything in it runs on the worker of the task that awaits it.
+// Task<T>: a coroutine that yields a T (or void) to the one who awaits it. Lazy: it starts when it is awaited or
+// spawned; move-only; awaited at most once. Everything in it runs on the worker of the task that awaits it.
 //
 // - Completes when the coroutine returns; an exception that leaves it is rethrown at the co_await.
 // - Cancellation reaches what it awaits by itself; the Task is not destroyed by it, it runs to its end.
@@ -63,8 +63,7 @@ public:
 
     // Notes where the frame waits: the default argument is the place of the co_await expression.
     template <class Awaitable>
-    auto await_transform(Awaitable&& awaitable,
-                         std::source_location at = std::source_location::current()) noexcept {
+    auto await_transform(Awaitable&& awaitable, std::source_location at = std::source_location::current()) noexcept {
         where = at;
         if constexpr (requires { std::forward<Awaitable>(awaitable).operator co_await(); })
             return std::forward<Awaitable>(awaitable).operator co_await();
@@ -100,7 +99,7 @@ public:
     Task<T> get_return_object() noexcept;
 
     template <class U>
-        requires std::is_constructible_v<T, U&&>
+    requires std::is_constructible_v<T, U&&>
     void return_value(U&& value) noexcept(std::is_nothrow_constructible_v<T, U&&>) {
         ::new (static_cast<void*>(&value_)) T(std::forward<U>(value));
         state_ = State::value;

@@ -30,7 +30,18 @@ enum class Wake : std::uint8_t { none, completed, timed_out, cancelled, closed, 
 
 // What a task waits in.
 enum class WaitKind : std::uint8_t {
-    other, sleep, join, event, accept, connect, recv, recv_exact, recv_until, send, shutdown_write, close
+    other,
+    sleep,
+    join,
+    event,
+    accept,
+    connect,
+    recv,
+    recv_exact,
+    recv_until,
+    send,
+    shutdown_write,
+    close
 };
 
 struct Waiter {
@@ -38,7 +49,7 @@ struct Waiter {
     // Asks the wait to end for `why` (cancelled or shutting_down). Runs on the task's worker. It either claims and
     // schedules at once, or starts what will end in the operation's terminal completion.
     void (*cancel)(Waiter&, Wake why) noexcept = nullptr;
-    WaitKind waits_in = WaitKind::other;   // for reports
+    WaitKind waits_in = WaitKind::other;  // for reports
     std::atomic<Wake> claim{Wake::none};  // contenders: completion, timer, cancel, close; the winner schedules
 
     // acq_rel: the winner sees what the waiter published, and the resumed task sees what the winner stored.
@@ -60,14 +71,14 @@ struct CancelNode : InboxNode {};  // brings a cancel to it
 
 class TaskContext : public RunNode, public CancelNode {
 public:
-    Worker* worker = nullptr;          // the worker that resumes it
-    std::coroutine_handle<> resume;    // what to resume next
-    Waiter* waiter = nullptr;          // what it waits on, while suspended in an operation
-    FrameNode* leaf = nullptr;         // the innermost frame while suspended
-    Scope* open_scopes = nullptr;      // the scopes that this task has made and not yet joined, newest first
+    Worker* worker = nullptr;           // the worker that resumes it
+    std::coroutine_handle<> resume;     // what to resume next
+    Waiter* waiter = nullptr;           // what it waits on, while suspended in an operation
+    FrameNode* leaf = nullptr;          // the innermost frame while suspended
+    Scope* open_scopes = nullptr;       // the scopes that this task has made and not yet joined, newest first
     std::coroutine_handle<> outermost;  // the frame that this context lives in
 
-    Scope* scope = nullptr;             // the nursery that the task belongs to; constant
+    Scope* scope = nullptr;               // the nursery that the task belongs to; constant
     TaskContext* sibling_next = nullptr;  // scope: list of the nursery's children
     TaskContext* sibling_prev = nullptr;  // scope
     bool cancel_posted = false;           // scope: the CancelNode is in the worker's inbox

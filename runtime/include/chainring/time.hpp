@@ -31,8 +31,8 @@ struct TimerNode {
     bool armed() const noexcept { return position != not_armed; }
 };
 
-// When a wait has to end: never, after a while counted from the moment it begins to wait, or at an instant. Eight bytes: the
-// lowest bit of the nanoseconds tells the last two apart; it costs a nanosecond, rounded up.
+// When a wait has to end: never, after a while counted from the moment it begins to wait, or at an instant. Eight
+// bytes: the lowest bit of the nanoseconds tells the last two apart; it costs a nanosecond, rounded up.
 class Limit {
 public:
     void within(Duration duration) noexcept { value_ = even(duration.count()); }
@@ -56,9 +56,9 @@ private:
     Duration::rep value_ = never;
 };
 
-// Gives an awaitable with a member `limit_` its .within(duration) and .until(instant). Both return the awaitable itself, so
-// they are written inside the co_await expression: co_await link.recv().within(30s). With a limit in the past the operation
-// tries once without waiting, and ends with Errc::timed_out if that yields nothing.
+// Gives an awaitable with a member `limit_` its .within(duration) and .until(instant). Both return the awaitable
+// itself, so they are written inside the co_await expression: co_await link.recv().within(30s). With a limit in the
+// past the operation tries once without waiting, and ends with Errc::timed_out if that yields nothing.
 template <class Operation>
 class Limited {
 public:
@@ -113,8 +113,8 @@ private:
 Sleep sleep_for(Duration duration) noexcept;
 Sleep sleep_until(Instant instant) noexcept;
 
-// Lets the other runnable tasks of this worker go first; its I/O, timers and inbox get their turn after at most 64 resumed
-// tasks. Yields true, or false when the task is cancelled, so that a loop of yields can end.
+// Lets the other runnable tasks of this worker go first; its I/O, timers and inbox get their turn after at most 64
+// resumed tasks. Yields true, or false when the task is cancelled, so that a loop of yields can end.
 class [[nodiscard]] Yield {
 public:
     bool await_ready() const noexcept { return false; }
@@ -130,6 +130,8 @@ private:
     detail::TaskContext* task_ = nullptr;
 };
 
-inline Yield yield() noexcept { return {}; }
+inline Yield yield() noexcept {
+    return {};
+}
 
 CHAINRING_END_NAMESPACE

@@ -16,8 +16,8 @@ namespace detail {
 CHAINRING_END_NAMESPACE
 
 // Traps with `rule` and the place of the check when `condition` is false.
-#define CHAINRING_REQUIRE(condition, rule)                                  \
-    do {                                                                    \
-        if (!(condition)) [[unlikely]]                                      \
+#define CHAINRING_REQUIRE(condition, rule)                                   \
+    do {                                                                     \
+        if (!(condition)) [[unlikely]]                                       \
             ::chainring::detail::trap((rule), __FILE__, unsigned(__LINE__)); \
     } while (false)

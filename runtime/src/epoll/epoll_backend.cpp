@@ -3,11 +3,10 @@
 
 #include "runtime/src/sanitizers.hpp"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -22,14 +21,18 @@ EpollPool::EpollPool(unsigned count, unsigned buffer_size) : BufferPool(count, b
     for (unsigned index = count; index-- > 0;) free_.push_back(static_cast<std::uint16_t>(index));
 }
 
-void EpollPool::recycle(unsigned index) noexcept { free_.push_back(static_cast<std::uint16_t>(index)); }
+void EpollPool::recycle(unsigned index) noexcept {
+    free_.push_back(static_cast<std::uint16_t>(index));
+}
 
 std::byte* EpollPool::prepare(unsigned index) noexcept {
     unpoison(buffer(index), buffer_size());
     return buffer(index);
 }
 
-void EpollPool::untouched(unsigned index) noexcept { poison(buffer(index), buffer_size()); }
+void EpollPool::untouched(unsigned index) noexcept {
+    poison(buffer(index), buffer_size());
+}
 
 EpollBackend::EpollBackend(const BackendOptions& options)
     : OsBackend(options.clock, true), pool_(options.recv_buffers, options.recv_buffer_size) {
@@ -46,7 +49,9 @@ EpollBackend::EpollBackend(const BackendOptions& options)
     nanoseconds_ = ::epoll_pwait2(epoll_fd_, events_.data(), events_per_wait, &no_time, nullptr) >= 0;
 }
 
-EpollBackend::~EpollBackend() { ::close(epoll_fd_); }
+EpollBackend::~EpollBackend() {
+    ::close(epoll_fd_);
+}
 
 void SendOperation::advance(std::size_t bytes) noexcept {
     taken += bytes;
@@ -164,14 +169,14 @@ bool EpollBackend::spin() noexcept {
     return completions() != before;
 }
 
-// epoll_pwait2 (Linux 5.11) has nanoseconds; where it is missing or a seccomp filter refuses it, milliseconds, rounded up.
+// epoll_pwait2 (Linux 5.11) has nanoseconds; where it is missing or a seccomp filter refuses it, milliseconds, rounded
+// up.
 int EpollBackend::wait_for_events(const timespec* timeout) noexcept {
-    if (nanoseconds_)
-        return ::epoll_pwait2(epoll_fd_, events_.data(), events_per_wait, timeout, nullptr);
+    if (nanoseconds_) return ::epoll_pwait2(epoll_fd_, events_.data(), events_per_wait, timeout, nullptr);
     constexpr long long longest = 86'400'000;
-    const long long milliseconds =
-        timeout ? std::min(longest, static_cast<long long>(timeout->tv_sec) * 1000 + (timeout->tv_nsec + 999'999) / 1'000'000)
-                : -1;
+    const long long milliseconds = timeout ? std::min(longest, static_cast<long long>(timeout->tv_sec) * 1000 +
+                                                                   (timeout->tv_nsec + 999'999) / 1'000'000)
+                                           : -1;
     return ::epoll_wait(epoll_fd_, events_.data(), events_per_wait, static_cast<int>(milliseconds));
 }
 
@@ -299,8 +304,8 @@ void EpollBackend::try_receive(Endpoint& endpoint, Operation& operation) noexcep
         total += static_cast<std::size_t>(size);
         const bool drained = static_cast<unsigned>(size) < pool_.buffer_size() && !endpoint.short_reads;
         if (drained) endpoint.readable = false;
-        deliver(operation, Completion{static_cast<int>(size), true,
-                                      pool_.lend(index, static_cast<std::uint32_t>(size))});
+        deliver(operation,
+                Completion{static_cast<int>(size), true, pool_.lend(index, static_cast<std::uint32_t>(size))});
         if (operation.cancel_requested || drained) return;
     }
     enqueue(endpoint);

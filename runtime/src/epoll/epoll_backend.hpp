@@ -9,9 +9,8 @@
 
 #include "runtime/src/os_backend.hpp"
 
-#include <sys/epoll.h>
-
 #include <array>
+#include <sys/epoll.h>
 #include <vector>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -76,7 +75,7 @@ private:
     EpollPool pool_;
     Endpoint* queue_head_ = nullptr;  // to be tried in the next poll, oldest first; doubly linked
     Endpoint* queue_tail_ = nullptr;
-    unsigned skipped_ = 0;            // waits in a row that returned without a look at the edges
+    unsigned skipped_ = 0;  // waits in a row that returned without a look at the edges
     std::array<epoll_event, events_per_wait> events_{};
 };
 

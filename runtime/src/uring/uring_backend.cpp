@@ -3,13 +3,12 @@
 
 #include <chainring/trap.hpp>
 
+#include <algorithm>
+#include <cerrno>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -46,7 +45,9 @@ UringPool::UringPool(io_uring& ring, unsigned count, unsigned buffer_size) : Buf
     publish();
 }
 
-UringPool::~UringPool() { ::munmap(ring_, count() * sizeof(io_uring_buf)); }
+UringPool::~UringPool() {
+    ::munmap(ring_, count() * sizeof(io_uring_buf));
+}
 
 void UringPool::recycle(unsigned index) noexcept {
     io_uring_buf_ring_add(ring_, buffer(index), buffer_size(), static_cast<unsigned short>(index),
@@ -230,7 +231,8 @@ void UringBackend::poll() noexcept {
 
 void UringBackend::wait(Instant deadline) noexcept {
     before_enter();
-    if (cancelled_ || pending_head_ || io_uring_cq_ready(&ring_) > 0 || (deadline != Instant::max() && deadline <= now())) {
+    if (cancelled_ || pending_head_ || io_uring_cq_ready(&ring_) > 0 ||
+        (deadline != Instant::max() && deadline <= now())) {
         poll();
         return;
     }
@@ -291,7 +293,8 @@ void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
         return;
     }
     Completion completion{entry.res, (entry.flags & IORING_CQE_F_MORE) != 0, nullptr};
-    if (entry.res == -EINVAL && operation.kind == OperationKind::recv && operation.limited && !burst_proven_) [[unlikely]] {
+    if (entry.res == -EINVAL && operation.kind == OperationKind::recv && operation.limited && !burst_proven_)
+        [[unlikely]] {
         burst_limited_ = false;  // an older kernel: it has no such limit
         if (!operation.cancel_requested) {
             if (!prepare(operation)) wait_for_room(operation);

@@ -5,8 +5,8 @@
 // The ring is made disabled, by the thread that makes the runtime, so that a refusal is known before any worker
 // runs; attach() enables it, which makes the calling thread its only submitter (io_uring_setup(2)).
 //
-// user_data names an operation by address and generation: (address << 16) | generation. A completion whose generation is not
-// the operation's is a stale one: what it carries (a descriptor, a buffer) is given back. Completion of cancel
+// user_data names an operation by address and generation: (address << 16) | generation. A completion whose generation
+// is not the operation's is a stale one: what it carries (a descriptor, a buffer) is given back. Completion of cancel
 // requests and of the wake poll have numbers of their own.
 //
 // Submission queue full: the queue is handed to the kernel at once. If that does not make room either, operations wait
@@ -73,12 +73,12 @@ private:
     std::unique_ptr<UringPool> pool_;
     Operation* pending_head_ = nullptr;  // wait for room in the submission queue, oldest first
     Operation* pending_tail_ = nullptr;
-    Operation* cancelled_ = nullptr;     // cancelled while pending; completed in the next poll
+    Operation* cancelled_ = nullptr;  // cancelled while pending; completed in the next poll
     bool ring_open_ = false;
     bool wake_armed_ = false;
     bool detaching_ = false;
-    bool burst_limited_ = true;   // multishot receives carry a limit (Linux 6.17); until the kernel refuses it
-    bool burst_proven_ = false;   // it did not
+    bool burst_limited_ = true;  // multishot receives carry a limit (Linux 6.17); until the kernel refuses it
+    bool burst_proven_ = false;  // it did not
 };
 
 }  // namespace detail

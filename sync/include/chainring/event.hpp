@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Event: a flag that tasks wait for. set() lets everyone through, now and later, until reset().
 //
-// wait() completes when the event is set; it yields true, or an error: Errc::timed_out or Errc::cancelled. Waiters resume in
-// the order in which they began to wait, each on its own worker. set, reset and is_set from any thread, also from outside
-// of the runtime; what a thread wrote before set() is seen by the tasks that it lets through. The Event must outlive its
-// waiters. Waiting allocates nothing.
+// wait() completes when the event is set; it yields true, or an error: Errc::timed_out or Errc::cancelled. Waiters
+// resume in the order in which they began to wait, each on its own worker. set, reset and is_set from any thread, also
+// from outside of the runtime; what a thread wrote before set() is seen by the tasks that it lets through. The Event
+// must outlive its waiters. Waiting allocates nothing.
 //
 //     Event ready;
 //     if (auto waited = co_await ready.wait().within(1s); !waited) ...
