@@ -1,6 +1,5 @@
-/* SPDX-License-Identifier: BSL-1.0
- *
- * deny_system_call NAME PROGRAM [ARGUMENT]...: runs the program under a seccomp filter that refuses one system call:
+// SPDX-License-Identifier: BSL-1.0
+/* deny_system_call NAME PROGRAM [ARGUMENT]...: runs the program under a seccomp filter that refuses one system call:
  *   io_uring_setup  with EPERM, as container runtimes do
  *   epoll_pwait2    with ENOSYS, as kernels before 5.11 do
  * Exits with 77 where no filter can be installed.
