@@ -78,6 +78,8 @@ void LinkState::on_recv(const Completion& completion) noexcept {
             queue_segment(completion.segment);
         else
             completion.segment->release();  // nobody will receive it
+        // A receiver that has kept up with a burst gets longer ones, until it lags: each costs an arming.
+        if (!completion.more && (reader_ || reader_woken_)) recv_op().burst = 4;
     } else if (completion.result == 0) {
         end_read_side(ReadSide::eof, 0);
     } else if (completion.result == -ENOBUFS) {
@@ -120,7 +122,9 @@ void LinkState::queue_segment(Segment* segment) noexcept {
     }
     if (reader_) advance_reader();
     if (home().buffers().scarce()) spill_all();
-    if (!reader_ && unread_bytes_ >= read_ahead) pause_recv();
+    if (reader_ || unread_bytes_ < read_ahead) return;
+    recv_op().burst = 1;
+    pause_recv();
 }
 
 // Copies bytes behind the queue: into the last segment where it is a heap block with room, else into a new one.

@@ -55,11 +55,13 @@ struct Operation {
     bool armed = false;             // from submit() to the terminal completion
     bool cancel_requested = false;  // since the last submit()
     bool pending = false;           // in the list of those that wait for room
-    bool limited = false;           // uring: a recv that was submitted with recv_burst
+    bool limited = false;           // uring: this submission carried its burst as a limit
+    std::uint8_t burst = 1;         // recv: how many times recv_burst
     std::uint16_t generation = 0;   // counts submissions: a completion of an earlier one is told apart
 
-    // A multishot recv may end by itself (more == false, no error) after about this many bytes: the one who wants more
-    // arms it again. This is what bounds the read-ahead of a Link that nobody receives from.
+    // A multishot recv may end by itself (more == false, no error) after about `burst` times this many bytes, where the
+    // kernel can (Linux 6.17): the one who wants more arms it again. It bounds the read-ahead of a Link that nobody
+    // receives from.
     static constexpr std::uint32_t recv_burst = 64 * 1024;
 };
 

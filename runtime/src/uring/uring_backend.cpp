@@ -140,7 +140,7 @@ bool UringBackend::prepare(Operation& operation) noexcept {
             entry->buf_group = UringPool::group;
             // sqe->optlen, which shares its place with file_index: the total after which the kernel ends the multishot.
             operation.limited = burst_limited_;
-            if (burst_limited_) entry->file_index = Operation::recv_burst;
+            if (operation.limited) entry->file_index = operation.burst * Operation::recv_burst;
             break;
         case OperationKind::send: {
             auto& send = static_cast<SendOperation&>(operation);
