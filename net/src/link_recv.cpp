@@ -79,7 +79,7 @@ void LinkState::on_recv(const Completion& completion) noexcept {
         else
             completion.segment->release();  // nobody will receive it
         // A receiver that has kept up with a burst gets longer ones, until it lags: each costs an arming.
-        if (!completion.more && (reader_ || reader_woken_)) recv_op().burst = 4;
+        if (!completion.more && (reader_ || reader_woken_)) recv_op().burst = 2;
     } else if (completion.result == 0) {
         end_read_side(ReadSide::eof, 0);
     } else if (completion.result == -ENOBUFS) {
@@ -218,16 +218,16 @@ bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> 
     if (node.context->cancelled) return refuse(Wake::cancelled);
     reader_ = &op;
     suspend(op, node, handle);
-    if (draining_ && !reading_allowed()) {
-        pause_recv();
-        if (!recv_op().armed) end_idle_reader();  // else the terminal completion does
-        return true;
-    }
     if (op.limit_.given())
         arm_read_timer(op.limit_);
     else
         read_deadline_ = Instant::max();
-    want_data();
+    if (!draining_ || reading_allowed()) {
+        want_data();
+        return true;
+    }
+    pause_recv();
+    if (!recv_op().armed) end_idle_reader();  // else the terminal completion does
     return true;
 }
 
