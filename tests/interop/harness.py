@@ -145,11 +145,12 @@ class Sample:
         elif kind is None:
             check(self.process.returncode == 0, f"{self.name} had ended: exit {self.process.returncode}, {self.complaints()!r}")
         else:
-            complaints = self.complaints()
-            died = self.process.poll()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.5)  # a crash closes its sockets before it can be waited for
+            died, complaints = self.process.poll(), self.complaints()
             self.kill()
-            if complaints or died is not None:
-                print(f"  {self.name}: exit {died}, on stderr: {complaints}", flush=True)
+            state = "still ran" if died is None else f"had ended by itself, exit {died}"
+            print(f"  {self.name}: {state}; on stderr: {complaints!r}", flush=True)
 
     def stop(self, within=5.0, code=0):
         """SIGTERM; returns how long it took to exit. Tasks left behind would keep it until its grace (10 s) is over."""

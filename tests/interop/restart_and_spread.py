@@ -85,6 +85,8 @@ def in_epoll_sets(server):
 
 def shares(server, clients):
     """How many of the connections each of the two workers has, least first."""
+    for client in clients:  # else accepting the last of them is counted as the traffic of the first
+        round_trip(client)
     counted = collections.Counter(worker_of(server, client) for client in clients)
     return sorted(counted[thread] for thread in server.cpu())
 

@@ -11,11 +11,12 @@ import selectors
 import signal
 import time
 
-from harness import KIB, MIB, Sample, check, connect, not_under_sanitizers, round_trip, run, settles, until
+from harness import KIB, MIB, Sample, Skip, check, connect, not_under_sanitizers, round_trip, run, settles, until
 
 PUSHERS = 1000
 WAVES = 5
 BOUND = PUSHERS * 192 * KIB + 16 * MIB
+FOREIGN = 0.3  # of one processor, used by others: above it a late reply is no evidence
 LATENCY = 0.25  # 99th percentile, in seconds, while they push and when all are stuck
 
 
@@ -37,18 +38,42 @@ def push(target, ready):
                     pass
 
 
-def round_trips(client, seconds):
-    times, deadline = [], time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        began = time.monotonic()
-        round_trip(client, b"x" * 100)
-        times.append(time.monotonic() - began)
-        time.sleep(0.002)
-    times.sort()
-    p99 = times[len(times) * 99 // 100]
-    print(f"  {len(times)} round trips: p50 {times[len(times) // 2] * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms, "
-          f"longest {times[-1] * 1e3:.2f} ms")
-    check(p99 < LATENCY, f"p99 of the round trips: {p99 * 1e3:.0f} ms")
+def processor_time():
+    """Seconds that all processors together have been busy."""
+    with open("/proc/stat", encoding="ascii") as stat:
+        user, nice, system, _, _, irq, softirq, steal = (int(field) for field in stat.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def own_time(pids):
+    """Seconds of processor time of these processes."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def round_trips(client, seconds, pids):
+    """Fails when they take too long while the machine is ours; what others do to it is told by their processor time alone,
+    not by the result. Three windows that others disturb make no test."""
+    for _ in range(3):
+        times, began, busy, own = [], time.monotonic(), processor_time(), own_time(pids)
+        while time.monotonic() < began + seconds:
+            sent = time.monotonic()
+            round_trip(client, b"x" * 100)
+            times.append(time.monotonic() - sent)
+            time.sleep(0.002)
+        foreign = (processor_time() - busy - (own_time(pids) - own)) / (time.monotonic() - began)
+        times.sort()
+        p99 = times[len(times) * 99 // 100]
+        print(f"  {len(times)} round trips: p50 {times[len(times) // 2] * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms, "
+              f"longest {times[-1] * 1e3:.2f} ms; others use {foreign * 100:.0f} % of a processor")
+        if p99 < LATENCY:
+            return
+        check(foreign > FOREIGN, f"p99 of the round trips: {p99 * 1e3:.0f} ms")
+    raise Skip(f"others use the machine: p99 was {p99 * 1e3:.0f} ms, which says nothing of the server")
 
 
 @contextlib.contextmanager
@@ -63,7 +88,7 @@ def pushers(echo, base):
     try:
         check(os.read(readable, 1), "the pushers do not connect")
         until(lambda: echo.fds() >= base + PUSHERS, "all are accepted")
-        yield
+        yield child
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -76,10 +101,11 @@ def beside_pushers(listen):
     with Sample("echo", "--grace", "1", listen=listen, threads=2) as echo, echo.connect() as client:
         round_trip(client)
         fds, rss = echo.fds(), echo.rss()
-        with pushers(echo, fds):
-            round_trips(client, 2.0)
+        with pushers(echo, fds) as child:
+            pids = echo.pid, child, os.getpid()
+            round_trips(client, 2.0, pids)
             settles(lambda: round(echo.cpu_total(), 1), quiet=1.0, seconds=30)
-            round_trips(client, 1.0)
+            round_trips(client, 1.0, pids)
             first = echo.rss() - rss
         round_trip(client)
         # Five thousand more, a thousand at a time: the bound is for all of them, so nothing adds up from wave to wave. How much

@@ -3,18 +3,22 @@
 #pragma once
 
 #include <chainring/address.hpp>
+#include <chainring/channel.hpp>
 #include <chainring/chunk.hpp>
 #include <chainring/config.hpp>
 #include <chainring/errc.hpp>
 #include <chainring/event.hpp>
+#include <chainring/latch.hpp>
 #include <chainring/link.hpp>
 #include <chainring/listener.hpp>
 #include <chainring/manual_clock.hpp>
+#include <chainring/mutex.hpp>
 #include <chainring/outbox.hpp>
 #include <chainring/payload.hpp>
 #include <chainring/relay.hpp>
 #include <chainring/result.hpp>
 #include <chainring/runtime.hpp>
 #include <chainring/scope.hpp>
+#include <chainring/semaphore.hpp>
 #include <chainring/task.hpp>
 #include <chainring/time.hpp>
