@@ -154,6 +154,8 @@ Result<std::string> RecvUntilOp::await_resume() {
     const Resumed resumed(*link_);
     if (too_long_) return Errc::too_long;
     if (!satisfied_) return error();
+    // The Link may have ended, and dropped what was unread, since the delimiter was found.
+    if (link_->unread() < found_ + delimiter_.size()) return error();
     std::string text(found_, '\0');
     link_->take_unread(std::as_writable_bytes(std::span(text)));
     std::byte rest[64];

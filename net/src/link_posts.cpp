@@ -31,6 +31,7 @@ struct PostUnit : SendUnit {
 }  // namespace
 
 LinkState::~LinkState() {
+    drop_unread();  // what a recv_exact put back after the end
     delete posts_;
 }
 

@@ -282,6 +282,10 @@ void LinkState::on_sent(const Completion& completion) noexcept {
         if (phase_ == Phase::flushing && !closer_) home().timers().arm(timer(), home().now() + linger_time);
     }
     gathered_ = 0;
+    if (std::exchange(stall_check_, false) && result == -ECANCELED) {
+        abort();  // the peer takes nothing
+        return;
+    }
     if (result <= 0 && result != -EAGAIN && result != -ECANCELED) {
         fail_writes({result < 0 ? -result : EIO, std::system_category()});
     } else if (phase_ >= Phase::ending) {

@@ -208,7 +208,14 @@ void LinkState::on_timer() noexcept {
         return;
     }
     if (phase_ == Phase::flushing) {
-        if (served_ && !closer_) abort();  // no progress for linger_time
+        if (!served_ || closer_) return;
+        // No completion for linger_time. A send completes as a whole: whether any of it has gone, its cancel tells.
+        if (send_op().armed) {
+            stall_check_ = true;
+            home().backend().cancel(send_op());
+        } else {
+            abort();
+        }
         return;
     }
     if (!reader_ || read_deadline_ == Instant::max()) return;  // the next receive with a limit arms it again

@@ -178,6 +178,7 @@ private:
     bool reader_woken_ = false;  // a receive has been claimed and its task has not resumed yet
 
     std::atomic<std::uint32_t> handles_{1};  // any thread
+    bool stall_check_ = false;               // flushing: the send was cancelled to see whether any of it has gone
     std::atomic<std::uint8_t> remote_{0};    // any thread: what home has to look at
     Posts* posts_ = nullptr;                 // made by the first outbox(), before any Outbox exists
 };

@@ -27,7 +27,7 @@ std::atomic<int> handlers_inside{0};  // a Runtime goes only after the handlers 
 extern "C" void chainring_on_stop_signal(int) {
     handlers_inside.fetch_add(1, std::memory_order_seq_cst);
     for (const auto& target : targets)
-        if (Runtime* runtime = target.load(std::memory_order_acquire)) runtime->request_stop();
+        if (Runtime* runtime = target.load(std::memory_order_seq_cst)) runtime->request_stop();
     handlers_inside.fetch_sub(1, std::memory_order_release);
 }
 

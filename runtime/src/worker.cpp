@@ -160,6 +160,7 @@ void Worker::reap_or_park() noexcept {
         backend_->poll();
         return;
     }
+    if (may_exit()) return;
     if (runtime_.options.spin > Duration::zero() && !runtime_.options.clock && spin()) return;
     park();
 }
@@ -167,7 +168,7 @@ void Worker::reap_or_park() noexcept {
 // Real time, whatever the runtime's clock is; no longer than until the next timer.
 bool Worker::spin() noexcept {
     backend_->poll();
-    if (ready_head_) return true;
+    if (ready_head_ || flush_head_) return true;
     const Instant start = std::chrono::steady_clock::now();
     const Instant until = std::min(start + runtime_.options.spin, timers_.next());
     do {
@@ -184,7 +185,7 @@ bool Worker::nothing_arrived() const noexcept {
 
 void Worker::park() noexcept {
     park_.announce();
-    if (nothing_arrived() && !look_at_stop() && !may_exit()) {
+    if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit()) {
         bump(parks_);
         backend_->wait(timers_.next());
         park_.running();

@@ -11,6 +11,8 @@
 // closed, shutting_down (the runtime drains and nothing of this message had arrived), or the kernel's errno in
 // std::system_category. They never throw, but for recv_until's and recv_exact's std::bad_alloc.
 //
+// A handle may be destroyed on any thread, but not by one that is no worker while run() returns.
+//
 // What was received before an error is delivered first. A receive that ends early has consumed nothing. Running out of
 // memory in the middle of an operation ends the process (std::terminate).
 #pragma once
