@@ -85,7 +85,8 @@ void LinkState::on_recv(const Completion& completion) noexcept {
     } else if (completion.result == -ENOBUFS) {
         if (phase_ < Phase::ending)
             home().starve(*this, [](StarvedNode& node) noexcept { static_cast<LinkState&>(node).want_data(); });
-    } else if (completion.result != -ECANCELED && completion.result < 0) {
+    } else if (completion.result != -ECANCELED && completion.result != -EINTR && completion.result != -EAGAIN) {
+        // The three above say nothing of the stream: whoever waits has it armed again.
         end_read_side(ReadSide::failed, -completion.result);
     }
     if (recv_op().armed) return;

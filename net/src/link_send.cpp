@@ -286,7 +286,7 @@ void LinkState::on_sent(const Completion& completion) noexcept {
         abort();  // the peer takes nothing
         return;
     }
-    if (result <= 0 && result != -EAGAIN && result != -ECANCELED) {
+    if (result <= 0 && result != -EAGAIN && result != -EINTR && result != -ECANCELED) {
         fail_writes({result < 0 ? -result : EIO, std::system_category()});
     } else if (phase_ >= Phase::ending) {
         fail_writes(make_error_code(Errc::closed));
