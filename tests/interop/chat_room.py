@@ -198,7 +198,7 @@ def who_is_sent_away_while_not_reading_does_not_stay():
             reader.hears(b"guest-1: " + b"x" * 4000)
         flood(slow.socket, 1)
         reader.hears(b"* guest-3 sent a line that is too long", b"* guest-3 left")
-        until(lambda: chat.fds() <= base, "the connection of who does not read is still there", 15)
+        until(lambda: chat.fds() <= base, "the connection of who does not read is still there", 25)
 
 
 run(all_others_get_each_line_in_order,

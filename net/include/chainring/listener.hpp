@@ -115,9 +115,9 @@ public:
     // Runs fn(Link, args...), a Task<>, for each connection, on the worker that `spread` chooses, until the runtime
     // stops or the calling task is cancelled; then waits for the handlers. args are copied for each. When a handler
     // ends, its Link is closed gracefully in the background: queued bytes are sent, then FIN; what the peer still sends
-    // is read and discarded until its FIN, for at most 5 s; a peer that takes no byte for 5 s is reset. An exception
-    // from a handler cancels the others and is rethrown here. fn must be trivially destructible (a function, a lambda
-    // without captures): pass state in args.
+    // is read and discarded until its FIN, for at most 5 s; a peer that takes nothing is reset after 5 to 15 s. An
+    // exception from a handler cancels the others and is rethrown here. fn must be trivially destructible (a function,
+    // a lambda without captures): pass state in args.
     template <class Fn, class... Args>
     Task<> serve(Fn fn, Args... args) {
         static_assert(std::is_trivially_destructible_v<Fn>,
