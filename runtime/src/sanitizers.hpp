@@ -19,6 +19,18 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+#define CHAINRING_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CHAINRING_TSAN 1
+#endif
+#endif
+
+#ifdef CHAINRING_TSAN
+#include <unistd.h>
+#endif
+
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
@@ -31,6 +43,13 @@ inline void poison([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t b
 inline void unpoison([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t bytes) noexcept {
 #ifdef CHAINRING_ASAN
     ASAN_UNPOISON_MEMORY_REGION(memory, bytes);
+#endif
+}
+
+// ThreadSanitizer runs signal handlers only inside of calls that it intercepts, and io_uring_enter is none.
+inline void let_signals_in() noexcept {
+#ifdef CHAINRING_TSAN
+    ::usleep(0);
 #endif
 }
 

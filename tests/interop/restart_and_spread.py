@@ -6,7 +6,7 @@ import os
 import re
 import signal
 
-from harness import BACKEND, KIB, Sample, Skip, check, round_trip, run, tcp_sockets, until
+from harness import BACKEND, KIB, Sample, Skip, check, not_under_sanitizers, round_trip, run, tcp_sockets, until
 
 SPREADS = "round-robin", "least-loaded", "reuse-port"
 
@@ -65,6 +65,7 @@ def worker_of(server, client):
 @contextlib.contextmanager
 def spread(name):
     """(the server, a function that connects one client)"""
+    not_under_sanitizers("they have threads of their own, and who serves is told by processor time")
     with Sample("echo", "--spread", name, threads=2) as echo, contextlib.ExitStack() as stack:
         if not any(echo.cpu().values()):
             raise Skip("the kernel does not count the processor time of threads in nanoseconds")

@@ -3,6 +3,8 @@
 
 #include <chainring/trap.hpp>
 
+#include "runtime/src/sanitizers.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <poll.h>
@@ -237,15 +239,17 @@ void UringBackend::wait(Instant deadline) noexcept {
         return;
     }
     io_uring_cqe* first = nullptr;
+    int waited = 0;
     if (deadline == Instant::max() || manual_time()) {
-        io_uring_submit_and_wait_timeout(&ring_, &first, 1, nullptr, nullptr);
+        waited = io_uring_submit_and_wait_timeout(&ring_, &first, 1, nullptr, nullptr);
     } else {
         const Duration left = deadline - now();
         __kernel_timespec timeout{};
         timeout.tv_sec = std::max<long long>(0, left.count() / 1'000'000'000);
         timeout.tv_nsec = std::max<long long>(0, left.count() % 1'000'000'000);
-        io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+        waited = io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
     }
+    if (waited == -EINTR) let_signals_in();
     reap();
 }
 
