@@ -45,9 +45,7 @@ void LinkState::last_look() noexcept {
     const int arrived = home().backend().try_recv(endpoint_.fd, {segment->data, segment->capacity});
     segment->size = static_cast<std::uint32_t>(std::max(arrived, 0));
     if (arrived > 0) {
-        unread_bytes_ += segment->size;
-        (unread_tail_ ? unread_tail_->next : unread_head_) = segment;
-        unread_tail_ = segment;
+        append_unread(segment);
         return;
     }
     segment->release();
@@ -85,7 +83,8 @@ void LinkState::on_recv(const Completion& completion) noexcept {
     } else if (completion.result == -ENOBUFS) {
         if (phase_ < Phase::ending)
             home().starve(*this, [](StarvedNode& node) noexcept { static_cast<LinkState&>(node).want_data(); });
-    } else if (completion.result != -ECANCELED && completion.result != -EINTR && completion.result != -EAGAIN) {
+    } else if (completion.result < 0 && completion.result != -ECANCELED && completion.result != -EINTR &&
+               completion.result != -EAGAIN) {
         // The three above say nothing of the stream: whoever waits has it armed again.
         end_read_side(ReadSide::failed, -completion.result);
     }
@@ -112,14 +111,18 @@ void LinkState::end_read_side(ReadSide side, int error) noexcept {
 
 // ---- the queue
 
+void LinkState::append_unread(Segment* segment) noexcept {
+    unread_bytes_ += segment->size;
+    (unread_tail_ ? unread_tail_->next : unread_head_) = segment;
+    unread_tail_ = segment;
+}
+
 void LinkState::queue_segment(Segment* segment) noexcept {
     if ((!reader_ || reader_->accumulates_) && segment->size <= spill_small) {
         spill({segment->data, segment->size});
         segment->release();
     } else {
-        unread_bytes_ += segment->size;
-        (unread_tail_ ? unread_tail_->next : unread_head_) = segment;
-        unread_tail_ = segment;
+        append_unread(segment);
     }
     if (reader_) advance_reader();
     if (home().buffers().scarce()) spill_all();
@@ -157,9 +160,7 @@ void LinkState::spill_all() noexcept {
             spill({segment->data, segment->size});
             segment->release();
         } else {
-            unread_bytes_ += segment->size;
-            (unread_tail_ ? unread_tail_->next : unread_head_) = segment;
-            unread_tail_ = segment;
+            append_unread(segment);
         }
         segment = following;
     }
@@ -256,16 +257,7 @@ void LinkState::end_read(ReadOp& op, Wake why) noexcept {
 }
 
 std::error_code LinkState::read_error(Wake why) const noexcept {
-    switch (why) {
-        case Wake::timed_out:
-            return make_error_code(Errc::timed_out);
-        case Wake::cancelled:
-            return make_error_code(Errc::cancelled);
-        case Wake::shutting_down:
-            return make_error_code(Errc::shutting_down);
-        default:
-            break;
-    }
+    if (why != Wake::none && why != Wake::completed && why != Wake::closed) return error_of(why);
     if (read_side_ == ReadSide::eof) return make_error_code(Errc::eof);
     if (read_side_ == ReadSide::failed) return {read_errno_, std::system_category()};
     return make_error_code(Errc::closed);

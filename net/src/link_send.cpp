@@ -117,19 +117,6 @@ void copy_out(SendUnit& unit) noexcept {
     unit.source = head;
 }
 
-std::error_code error_of(Wake why) noexcept {
-    switch (why) {
-        case Wake::timed_out:
-            return make_error_code(Errc::timed_out);
-        case Wake::cancelled:
-            return make_error_code(Errc::cancelled);
-        case Wake::shutting_down:
-            return make_error_code(Errc::shutting_down);
-        default:
-            return make_error_code(Errc::closed);
-    }
-}
-
 }  // namespace
 
 // ---- the queue

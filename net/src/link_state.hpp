@@ -114,6 +114,7 @@ private:
     bool reading_allowed() const noexcept;
     void pause_recv() noexcept;
     void on_recv(const Completion& completion) noexcept;
+    void append_unread(Segment* segment) noexcept;
     void queue_segment(Segment* segment) noexcept;
     void spill(std::span<const std::byte> bytes) noexcept;
     void spill_all() noexcept;

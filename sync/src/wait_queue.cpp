@@ -32,16 +32,7 @@ void QueuedWait::end_early(Waiter& waiter, Wake why) noexcept {
 }
 
 std::error_code QueuedWait::error() const noexcept {
-    switch (outcome()) {
-        case Wake::completed:
-            return {};
-        case Wake::timed_out:
-            return make_error_code(Errc::timed_out);
-        case Wake::closed:
-            return make_error_code(Errc::closed);
-        default:
-            return make_error_code(Errc::cancelled);
-    }
+    return error_of(outcome());
 }
 
 WaitQueue::~WaitQueue() {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <chainring/config.hpp>
+#include <chainring/errc.hpp>
 #include <chainring/frame.hpp>
 
 #include <atomic>
@@ -27,6 +28,24 @@ class TaskContext;
 
 // Why a wait ended. The claim word holds one of these.
 enum class Wake : std::uint8_t { none, completed, timed_out, cancelled, closed, shutting_down };
+
+// The error of a wait that ended early; none for completed. `closed` stands for whatever the object itself has to say.
+inline std::error_code error_of(Wake why) noexcept {
+    switch (why) {
+        case Wake::none:
+        case Wake::completed:
+            return {};
+        case Wake::timed_out:
+            return make_error_code(Errc::timed_out);
+        case Wake::cancelled:
+            return make_error_code(Errc::cancelled);
+        case Wake::shutting_down:
+            return make_error_code(Errc::shutting_down);
+        case Wake::closed:
+            break;
+    }
+    return make_error_code(Errc::closed);
+}
 
 // What a task waits in.
 enum class WaitKind : std::uint8_t {
