@@ -220,10 +220,8 @@ bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> 
     if (node.context->cancelled) return refuse(Wake::cancelled);
     reader_ = &op;
     suspend(op, node, handle);
-    if (op.limit_.given())
-        arm_read_timer(op.limit_);
-    else
-        read_deadline_ = Instant::max();
+    read_deadline_ = earlier_of(op.limit_, *op.task);
+    if (read_deadline_ != Instant::max()) arm_read_timer();
     if (!draining_ || reading_allowed()) {
         want_data();
         return true;

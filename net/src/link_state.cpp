@@ -4,11 +4,17 @@
 
 #include <chainring/trap.hpp>
 
+#include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
+
+namespace {
+// Here and not in link_reports.cpp: this file is in every program that has a Link.
+[[maybe_unused]] const bool reports_registered = (register_link_reports(), true);
+}  // namespace
 
 LinkState::LinkState(Worker& home_worker, int fd) noexcept
     : Resource(home_worker), LinkRecv(OperationKind::recv, &endpoint_), LinkSend(&endpoint_) {
@@ -197,8 +203,7 @@ void LinkState::on_stop(Stop stop) noexcept {
 
 // ---- the timer: one entry per Link, looked at when it falls due
 
-void LinkState::arm_read_timer(const Limit& limit) noexcept {
-    read_deadline_ = limit.from(home().now());
+void LinkState::arm_read_timer() noexcept {
     if (!timer().armed() || timer().when > read_deadline_) home().timers().arm(timer(), read_deadline_);
 }
 
@@ -223,6 +228,24 @@ void LinkState::on_timer() noexcept {
         home().timers().arm(timer(), read_deadline_);
     else
         wake_reader(Wake::timed_out);
+}
+
+// ---- reports
+
+void LinkState::describe(std::string& out) const {
+    const auto append_name = [&out, this](auto get_name) {
+        sockaddr_storage storage{};
+        socklen_t length = sizeof storage;
+        if (get_name(endpoint_.fd, reinterpret_cast<sockaddr*>(&storage), &length) == 0)
+            out += Address::from_sockaddr(&storage, length).to_string();
+        else
+            out += '?';
+    };
+    out += "Link ";
+    append_name(::getsockname);
+    out += " from ";
+    append_name(::getpeername);
+    out += " (fd " + std::to_string(endpoint_.fd) + ")";
 }
 
 }  // namespace detail

@@ -29,6 +29,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <system_error>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -96,6 +97,8 @@ public:
     void abort() noexcept;
     bool closed() const noexcept { return phase_ == Phase::closed; }
 
+    void describe(std::string& out) const;  // "Link 127.0.0.1:7000 from 127.0.0.1:51234 (fd 9)"
+
     void on_stop(Stop stop) noexcept override;
 
 private:
@@ -122,7 +125,7 @@ private:
     void end_read_side(ReadSide side, int error) noexcept;
     void advance_reader() noexcept;
     void wake_reader(Wake why) noexcept;
-    void arm_read_timer(const Limit& limit) noexcept;
+    void arm_read_timer() noexcept;
     void on_timer() noexcept;
 
     // Sending (link_send.cpp)
@@ -183,6 +186,8 @@ private:
     std::atomic<std::uint8_t> remote_{0};    // any thread: what home has to look at
     Posts* posts_ = nullptr;                 // made by the first outbox(), before any Outbox exists
 };
+
+void register_link_reports() noexcept;  // link_reports.cpp
 
 }  // namespace detail
 CHAINRING_END_NAMESPACE

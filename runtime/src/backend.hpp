@@ -48,6 +48,8 @@ public:
     virtual void wake() noexcept = 0;
 
     virtual Instant now() const noexcept = 0;
+    // As now(), for pennies and up to a scheduler tick of the kernel behind.
+    virtual Instant coarse_now() const noexcept = 0;
     virtual BufferPool& buffers() noexcept = 0;
 
     // Operations submitted and not terminally completed.

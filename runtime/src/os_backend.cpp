@@ -46,6 +46,13 @@ Instant OsBackend::now() const noexcept {
     return clock_ ? clock_->now() : std::chrono::steady_clock::now();
 }
 
+Instant OsBackend::coarse_now() const noexcept {
+    if (clock_) return clock_->now();
+    timespec time{};
+    ::clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+    return Instant(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+}
+
 Result<int> OsBackend::open_stream(int family) noexcept {
     const int fd = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking_ ? SOCK_NONBLOCK : 0), 0);
     if (fd < 0) return last_error();

@@ -16,6 +16,7 @@ public:
 
     void wake() noexcept override;
     Instant now() const noexcept override;
+    Instant coarse_now() const noexcept override;
 
     Result<int> open_stream(int family) noexcept override;
     Result<int> accept_now(int listener) noexcept override;

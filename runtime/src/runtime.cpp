@@ -3,12 +3,14 @@
 #include <chainring/runtime.hpp>
 #include <chainring/trap.hpp>
 
+#include "runtime/src/dump_signal.hpp"
 #include "runtime/src/runtime_state.hpp"
 #include "runtime/src/stop_signals.hpp"
 
 #include <cerrno>
 #include <cstdio>
 #include <exception>
+#include <ostream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -33,14 +35,16 @@ void Runtime::run_workers(detail::Child main) {
     } catch (...) {
         state_->finish();
         for (std::thread& thread : threads) thread.join();
-        main.task().outermost.destroy();  // it has not begun
+        detail::Child::outermost(main.task()).destroy();  // it has not begun
         throw;
     }
     state_->main_task = &main.task();
-    root_.start(main, 0);
+    main.task().name = "main";
+    root_.launch(main, 0);
     if (state_->options.clock) state_->options.clock->attach(*this);
     {
         const detail::StopSignals signals(state_->options.handle_signals ? this : nullptr);
+        const detail::DumpSignal dump(*state_, state_->options.dump_signal);
         first.run();
     }
     for (std::thread& thread : threads) thread.join();
@@ -78,6 +82,10 @@ std::string_view Runtime::backend_name() const noexcept {
 }
 const RuntimeOptions& Runtime::options() const noexcept {
     return state_->options;
+}
+
+void Runtime::dump_tasks(std::ostream& out) {
+    out << state_->report_tasks(~std::size_t{0});
 }
 
 WorkerMetrics Runtime::metrics(unsigned worker) const noexcept {

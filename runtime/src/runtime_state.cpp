@@ -3,7 +3,9 @@
 
 #include "runtime/src/cpu_count.hpp"
 
+#include <array>
 #include <bit>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <latch>
@@ -18,7 +20,8 @@ CHAINRING_BEGIN_NAMESPACE
 
 namespace {
 
-void validate(const RuntimeOptions& options) {
+// As the runtime will have them. Throws std::invalid_argument.
+RuntimeOptions completed(RuntimeOptions options) {
     if (!std::has_single_bit(options.recv_buffers) || options.recv_buffers > 32768)
         throw std::invalid_argument("chainring: recv_buffers must be a power of two from 1 to 32768");
     if (options.recv_buffer_size < 64 || options.recv_buffer_size > (1U << 24))
@@ -26,6 +29,10 @@ void validate(const RuntimeOptions& options) {
     if (!std::has_single_bit(options.ring_entries) || options.ring_entries < 32 || options.ring_entries > 32768)
         throw std::invalid_argument("chainring: ring_entries must be a power of two from 32 to 32768");
     if (options.workers > 1024) throw std::invalid_argument("chainring: workers must be at most 1024");
+    if (options.dump_signal < 0 || options.dump_signal >= NSIG)
+        throw std::invalid_argument("chainring: dump_signal must be the number of a signal, or 0");
+    if (options.workers == 0) options.workers = detail::usable_cpus();
+    return options;
 }
 
 // What the environment asks for, where the program leaves the choice open.
@@ -42,13 +49,14 @@ BackendKind wanted_backend(BackendKind chosen) {
 
 }  // namespace
 
-RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen) : runtime(owner), options(chosen) {
-    validate(options);
-    if (options.workers == 0) options.workers = detail::usable_cpus();
+RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen)
+    : runtime(owner), options(completed(chosen)), safepoint(options.workers) {
     choose_backend();
     grace_timer_.state = this;
-    grace_timer_.fire = [](detail::TimerNode& node) noexcept {
-        static_cast<GraceTimer&>(node).state->begin_cancelling();
+    grace_timer_.fire = [](detail::TimerNode& node) noexcept { static_cast<StopTimer&>(node).state->grace_passed(); };
+    unended_timer_.state = this;
+    unended_timer_.fire = [](detail::TimerNode& node) noexcept {
+        static_cast<StopTimer&>(node).state->report_unstopped("have not ended a second after they were cancelled");
     };
 }
 
@@ -102,12 +110,72 @@ void RuntimeState::begin_draining() noexcept {
     wake_all();
 }
 
+void RuntimeState::grace_passed() noexcept {
+    if (options.stop_grace > Duration::zero()) {
+        std::array<char, 32> grace{};
+        std::snprintf(grace.data(), grace.size(), "%.1f s", std::chrono::duration<double>(options.stop_grace).count());
+        report_unstopped(std::string("did not stop within ") + grace.data() + " and are cancelled");
+    }
+    begin_cancelling();
+}
+
 void RuntimeState::begin_cancelling() noexcept {
     if (phase.load(std::memory_order_relaxed) == Phase::cancelling) return;
-    workers.front()->timers().cancel(grace_timer_);
+    detail::Worker& first = *workers.front();
+    first.timers().cancel(grace_timer_);
+    first.timers().arm(unended_timer_, first.now() + std::chrono::seconds(1));
     phase.store(Phase::cancelling, std::memory_order_release);
     runtime.root().cancel();
     wake_all();
+}
+
+// ---- reports
+
+std::string RuntimeState::report_tasks(std::size_t max_tasks, std::size_t* count) {
+    const detail::Worker* here = detail::Worker::current();
+    const bool ours = here && &here->runtime() == this;
+    const detail::Safepoint::Pause pause(safepoint, ours ? here->index() : detail::Safepoint::Pause::no_worker,
+                                         std::chrono::seconds(1), [this] { wake_all(); });
+    detail::TaskReport report(*this, pause, max_tasks);
+    if (count) *count = report.tasks();
+    return report.take();
+}
+
+void RuntimeState::report_unstopped(const std::string& why) noexcept {
+    constexpr std::size_t most = 50;
+    if (!options.log) return;
+    std::size_t tasks = 0;
+    const std::string text = report_tasks(most, &tasks);
+    if (tasks == 0) return;
+    log_lines("chainring: " + std::to_string(tasks) + " task(s) " + why + ":\n" + text);
+}
+
+void RuntimeState::log_lines(std::string_view text) const {
+    if (!options.log) return;
+    while (!text.empty()) {
+        const std::size_t end = text.find('\n');
+        options.log(text.substr(0, end));
+        text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    }
+}
+
+void RuntimeState::report_root_exception(const detail::TaskContext& task, std::exception_ptr exception) noexcept {
+    detail::Worker& worker = *detail::Worker::current();
+    const std::string chain = worker.exception_trace().text(exception);
+    if (options.unhandled_exception) {
+        options.unhandled_exception(exception, chain);
+        return;
+    }
+    std::string text = "chainring: " + detail::task_name(task) + ", a task of the root scope, ended with an exception";
+    try {
+        std::rethrow_exception(exception);
+    } catch (const std::exception& known) {
+        text += std::string(": ") + known.what();
+    } catch (...) {
+    }
+    text += '\n' + chain;
+    std::fputs(text.c_str(), stderr);
+    std::terminate();
 }
 
 void RuntimeState::start_others(std::vector<std::thread>& threads) {

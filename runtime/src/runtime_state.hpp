@@ -2,7 +2,7 @@
 // RuntimeState: what the workers of one Runtime share, and the progress of its stop:
 //
 //   running    -> draining    request_stop(), a signal, or the end of the main task
-//   draining   -> cancelling  options.stop_grace has passed, or a second request
+//   draining   -> cancelling  options.stop_grace has passed (what did not stop is logged), or a second request
 //   (any)      -> finishing   the root scope is empty; workers exit once nothing lives on them
 //
 // Requests are counted in an atomic; worker 0 looks at it in every pass and makes the transitions.
@@ -13,7 +13,10 @@
 #include "runtime/src/worker.hpp"
 
 #include <atomic>
+#include <exception>
 #include <memory>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -30,6 +33,7 @@ public:
     Runtime& runtime;
     RuntimeOptions options;
     std::vector<std::unique_ptr<detail::Worker>> workers;
+    detail::Safepoint safepoint;
     std::string_view backend_name;
 
     std::atomic<unsigned> stop_requests{0};    // any thread or signal handler adds; worker 0 reads
@@ -47,23 +51,32 @@ public:
     void worker_left() noexcept;
     bool others_left() const noexcept { return others_running_.load(std::memory_order_acquire) == 0; }
 
+    // What the tasks are doing; see Runtime::dump_tasks. Any thread. The number of tasks goes to `count`.
+    std::string report_tasks(std::size_t max_tasks, std::size_t* count = nullptr);
+    // A task of the root scope, other than the main task, has thrown. On its worker.
+    void report_root_exception(const detail::TaskContext& task, std::exception_ptr exception) noexcept;
+    void log_lines(std::string_view text) const;  // nothing when there is no sink
+
     // Worker 0.
     void advance_stop() noexcept;
     // The worker of the last task of the root scope.
     void finish() noexcept;
 
 private:
-    struct GraceTimer : detail::TimerNode {
+    struct StopTimer : detail::TimerNode {
         RuntimeState* state = nullptr;
     };
     void choose_backend();
     void begin_draining() noexcept;
+    void grace_passed() noexcept;
     void begin_cancelling() noexcept;
+    void report_unstopped(const std::string& why) noexcept;
     void wake_all() noexcept;
 
     std::atomic<std::size_t> others_running_{0};  // workers but the first; each takes itself off when it leaves
     unsigned requests_handled_ = 0;
-    GraceTimer grace_timer_;
+    StopTimer grace_timer_;    // draining: its end
+    StopTimer unended_timer_;  // cancelling: when to tell what has still not ended
 };
 
 CHAINRING_END_NAMESPACE

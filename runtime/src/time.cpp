@@ -3,6 +3,8 @@
 
 #include "runtime/src/worker.hpp"
 
+#include <algorithm>
+
 CHAINRING_BEGIN_NAMESPACE
 
 Instant now() noexcept {
@@ -20,11 +22,24 @@ TimedWaiter::TimedWaiter() noexcept {
     };
 }
 
+Instant earlier_of(const Limit& limit, const TaskContext& task) noexcept {
+    return limit.given() ? std::min(limit.from(task.worker->now()), task.deadline) : task.deadline;
+}
+
 void TimedWaiter::begin(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
     suspend(*this, node, handle);
-    if (!limit.given()) return;
-    Worker& worker = *task->worker;
-    worker.timers().arm(*this, limit.from(worker.now()));
+    const Instant end = earlier_of(limit, *task);
+    if (end != Instant::max()) task->worker->timers().arm(*this, end);
+}
+
+void TimedWaiter::begin_exactly(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
+    suspend(*this, node, handle);
+    if (limit.given()) task->worker->timers().arm(*this, limit.from(task->worker->now()));
+}
+
+void TimedWaiter::stay() noexcept {
+    task->worker->timers().cancel(*this);
+    task->waiter = nullptr;
 }
 
 void TimedWaiter::finish() noexcept {
@@ -39,11 +54,15 @@ void TimedWaiter::end_early(Waiter& waiter, Wake why) noexcept {
 }  // namespace detail
 
 bool Sleep::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    if (node.context->cancelled) {
+    const detail::TaskContext& sleeper = *node.context;
+    if (sleeper.cancelled) {
         claim.store(detail::Wake::cancelled, std::memory_order_relaxed);
         return false;
     }
     waits_in = detail::WaitKind::sleep;
+    const Instant end = limit_.from(sleeper.worker->now());
+    cut_short_ = sleeper.deadline < end;
+    limit_.until(end);
     begin(node, handle, limit_);
     return true;
 }

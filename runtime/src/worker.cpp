@@ -13,11 +13,23 @@ CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 namespace {
+
 thread_local Worker* current_worker = nullptr;
+
+constexpr unsigned tick_bits = 24;
+
+std::uint32_t ticks_of(Instant instant) noexcept {
+    return static_cast<std::uint32_t>(static_cast<std::uint64_t>(instant.time_since_epoch().count()) >> tick_bits);
 }
+
+}  // namespace
 
 Worker* Worker::current() noexcept {
     return current_worker;
+}
+
+Duration Worker::ticks_ago(std::uint32_t ticks) const noexcept {
+    return Duration(std::int64_t{ticks_of(backend_->coarse_now()) - ticks} << tick_bits);
 }
 
 // ---- resources
@@ -70,7 +82,11 @@ void Worker::attach() {
 
 void Worker::run() {
     Worker* const outer = std::exchange(current_worker, this);
+    Safepoint& safepoint = runtime_.safepoint;
+    safepoint.arrive(index_);
     while (!may_exit()) {
+        if (safepoint.wanted()) safepoint.stop_here(index_);
+        ticks_ = ticks_of(backend_->coarse_now());
         take_inbox();
         if (!timers_.empty()) timers_.expire(now());
         resume_tasks();
@@ -85,6 +101,7 @@ void Worker::run() {
     buffers().collect();
     publish_counters();
     orphan_retired();
+    safepoint.leave(index_);
     if (index_ != 0) runtime_.worker_left();
     current_worker = outer;
 }
@@ -137,11 +154,13 @@ void Worker::resume_tasks() noexcept {
         ready_head_ = ready_head_->next;
         if (!ready_head_) ready_tail_ = nullptr;
         task.transfers = 0;
-        running_ = &task;
+        task.leaf = nullptr;  // its frame may go while the task runs
+        running_.store(&task, std::memory_order_relaxed);
         task.resume.resume();
-        running_ = nullptr;
+        running_.store(nullptr, std::memory_order_relaxed);
         bump(resumed_);
         if (ended_) finish_task(*std::exchange(ended_, nullptr));
+        if (runtime_.safepoint.wanted()) return;
     }
 }
 
@@ -185,7 +204,7 @@ bool Worker::nothing_arrived() const noexcept {
 
 void Worker::park() noexcept {
     park_.announce();
-    if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit()) {
+    if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit() && !runtime_.safepoint.wanted()) {
         bump(parks_);
         backend_->wait(timers_.next());
         park_.running();
@@ -206,19 +225,26 @@ void Worker::make_runnable(TaskContext& task) noexcept {
 
 void Worker::finish_task(TaskContext& task) noexcept {
     Scope& scope = *task.scope;
+    if (!exception_trace_.empty()) exception_trace_.clear();
     if (!scope.unlink(task)) return;  // the cancel that is on its way comes back here
     if (index_ == 0 && &task == runtime_.main_task) {
         runtime_.main_task = nullptr;
         runtime_.main_ended = true;  // this is worker 0: it looks at it in its next pass
     }
-    task.outermost.destroy();
+    Child::outermost(task).destroy();
     scope.child_ended();
 }
 
 void Worker::cancel_task(TaskContext& task) noexcept {
-    task.cancelled = true;
-    for (Scope* scope = task.open_scopes; scope; scope = scope->outer_) scope->cancel();
-    if (task.waiter) task.waiter->cancel(*task.waiter, Wake::cancelled);
+    if (task.cancelled || task.cancelled_behind_shield) return;
+    const bool shielded = task.shields > 0;
+    if (shielded)
+        task.cancelled_behind_shield = true;
+    else
+        task.cancelled = true;
+    for (Scope* scope = task.open_scopes; scope; scope = scope->outer_)
+        if (scope->shields_ == 0) scope->cancel();  // those made inside of the shield are not reached
+    if (task.waiter && !shielded) task.waiter->cancel(*task.waiter, Wake::cancelled);
 }
 
 void schedule(TaskContext& task) noexcept {

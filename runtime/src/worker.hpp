@@ -20,6 +20,7 @@
 #include "runtime/src/backend.hpp"
 #include "runtime/src/inbox.hpp"
 #include "runtime/src/park_state.hpp"
+#include "runtime/src/task_report.hpp"
 #include "runtime/src/timer_queue.hpp"
 
 #include <atomic>
@@ -116,10 +117,10 @@ public:
 
     // The worker's thread from here on.
     void make_runnable(TaskContext& task) noexcept;  // to the tail of the run queue
-    TaskContext* running() const noexcept { return running_; }
+    TaskContext* running() const noexcept { return running_.load(std::memory_order_relaxed); }
     void task_ended(TaskContext& task) noexcept { ended_ = &task; }  // by the task's final suspension
     void finish_task(TaskContext& task) noexcept;                    // frees it and tells its scope
-    static void cancel_task(TaskContext& task) noexcept;
+    static void cancel_task(TaskContext& task) noexcept;             // asks it and the scopes that it has made
 
     void flush_later(FlushNode& node) noexcept;
     // `feed` is called when buffers are back; it is the same for all nodes.
@@ -133,6 +134,10 @@ public:
     BufferPool& buffers() noexcept { return backend_->buffers(); }
     TimerQueue& timers() noexcept { return timers_; }
     Instant now() const noexcept { return backend_->now(); }
+    // The time of this pass for reports, in units of 2^24 ns (17 ms); wraps after two years.
+    std::uint32_t ticks() const noexcept { return ticks_; }
+    Duration ticks_ago(std::uint32_t ticks) const noexcept;  // from now; any thread while the worker is held
+    ExceptionTrace& exception_trace() noexcept { return exception_trace_; }
     bool draining() const noexcept { return draining_; }
     bool cancelling() const noexcept { return cancelling_; }
 
@@ -185,7 +190,9 @@ private:
 
     InboxNode* ready_head_ = nullptr;  // the RunNodes of tasks, linked by `next`
     InboxNode* ready_tail_ = nullptr;
-    TaskContext* running_ = nullptr;
+    std::atomic<TaskContext*> running_{nullptr};  // the worker writes; a reporter that could not stop it reads
+    std::uint32_t ticks_ = 0;
+    ExceptionTrace exception_trace_;
     TaskContext* ended_ = nullptr;
     FlushNode* flush_head_ = nullptr;
     FlushNode* flush_tail_ = nullptr;
@@ -218,6 +225,7 @@ inline void suspend(Waiter& waiter, FrameNode& node, std::coroutine_handle<> han
     task.resume = handle;
     task.leaf = &node;
     task.waiter = &waiter;
+    task.since = task.worker->ticks();
 }
 inline void resume(Waiter& waiter) noexcept {
     TaskContext& task = *waiter.task;

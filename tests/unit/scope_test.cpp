@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "tests/unit/support.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <stdexcept>
 #include <thread>
@@ -20,6 +21,9 @@ Task<> sleep_long(bool* whole) {
 Task<> throw_after_yield(const char* what) {
     co_await yield();
     throw std::runtime_error(what);
+}
+Task<> throw_through(const char* what) {
+    co_await throw_after_yield(what);
 }
 Task<> hold(Counted, int* ended) {
     co_await sleep_for(1h);
@@ -152,12 +156,253 @@ TEST_CASE("the root scope outlives the task that spawns in it, and is joined by 
     CHECK(sum == 55);
 }
 
-TEST_CASE("an exception in the root scope ends the run") {
-    CHECK_THROWS_AS(in_runtime([]() -> Task<> {
-                        Runtime::current().root().spawn(throw_after_yield, "root");
-                        co_await sleep_for(1h);
-                    }),
-                    std::runtime_error);
+TEST_CASE("an exception of a task in the root scope goes to the handler, with its await chain; the others go on") {
+    static std::string what;
+    static std::string chain;
+    what.clear();
+    chain.clear();
+    RuntimeOptions options = one_worker();
+    options.unhandled_exception = [](const std::exception_ptr& exception, std::string_view await_chain) {
+        chain = await_chain;
+        try {
+            std::rethrow_exception(exception);
+        } catch (const std::runtime_error& error) {
+            what = error.what();
+        }
+    };
+    bool slept = false;
+    in_runtime_with(
+        options,
+        [](bool* whole) -> Task<> {
+            Runtime::current().root().spawn(throw_through, "root");
+            *whole = co_await sleep_for(2ms);
+        },
+        &slept);
+    CHECK(what == "root");
+    CHECK(slept);
+#if CHAINRING_TASK_DUMP
+    INFO(chain);
+    CHECK(chain.find("after the await in") != std::string::npos);
+    CHECK(chain.find("throw_after_yield") != std::string::npos);
+    CHECK(chain.find("awaited in") != std::string::npos);
+    CHECK(chain.find("throw_through") != std::string::npos);
+    CHECK(chain.find("scope_test.cpp:") != std::string::npos);
+#endif
+}
+
+TEST_CASE("an exception of the main task cancels what is in the root scope and leaves run()") {
+    bool whole = true;
+    CHECK_THROWS_WITH(in_runtime(
+                          [](bool* slept) -> Task<> {
+                              Runtime::current().root().spawn(sleep_long, slept);
+                              co_await throw_after_yield("main");
+                          },
+                          &whole),
+                      "main");
+    CHECK(!whole);
+}
+
+TEST_CASE("a limited scope runs so many children at once, in the order of their spawn") {
+    in_runtime([]() -> Task<> {
+        int running = 0;
+        int most = 0;
+        std::vector<int> order;
+        Scope scope;
+        scope.limit(3);
+        for (int child = 0; child < 20; ++child)
+            scope.spawn(
+                [](int index, int* now_running, int* peak, std::vector<int>* begun) -> Task<> {
+                    begun->push_back(index);
+                    *peak = std::max(*peak, ++*now_running);
+                    for (int pause = index % 4; pause >= 0; --pause) co_await yield();
+                    --*now_running;
+                },
+                child, &running, &most, &order);
+        CHECK(scope.size() == 20);
+        co_await scope.join();
+        CHECK(most == 3);
+        CHECK(order.size() == 20);
+        CHECK(std::is_sorted(order.begin(), order.end()));
+    });
+}
+
+TEST_CASE("a higher limit lets held children begin, and cancel ends those that were held, too") {
+    in_runtime([]() -> Task<> {
+        int ended = 0;
+        Scope scope;
+        scope.limit(1);
+        for (int child = 0; child < 10; ++child) scope.spawn(hold, Counted(), &ended);
+        co_await passes(2);
+        scope.limit(4);
+        co_await passes(2);
+        CHECK(ended == 0);
+        scope.cancel();
+        co_await scope.join();
+        CHECK(ended == 10);
+    });
+    CHECK(Counted::alive == 0);
+}
+
+TEST_CASE("a limited scope over several workers never exceeds its limit") {
+    RuntimeOptions options = one_worker();
+    options.workers = 3;
+    in_runtime_with(options, []() -> Task<> {
+        std::atomic<int> running{0};
+        std::atomic<int> most{0};
+        Scope scope;
+        scope.limit(4);
+        for (unsigned child = 0; child < 3000; ++child)
+            scope.spawn_on(
+                child % 3,
+                [](std::atomic<int>* count, std::atomic<int>* peak) -> Task<> {
+                    const int mine = ++*count;
+                    for (int seen = *peak; seen < mine && !peak->compare_exchange_weak(seen, mine);) {
+                    }
+                    co_await yield();
+                    --*count;
+                },
+                &running, &most);
+        co_await scope.join();
+        CHECK(most <= 4);
+        CHECK(most >= 2);
+    });
+}
+
+TEST_CASE("join within a time cancels the children then, and still waits for them") {
+    ManualClock clock;
+    RuntimeOptions options = one_worker();
+    options.clock = &clock;
+    in_runtime_with(
+        options,
+        [](ManualClock* time) -> Task<> {
+            bool whole = true;
+            Scope scope;
+            scope.spawn(sleep_long, &whole);
+            scope.spawn(
+                [](ManualClock* moved) -> Task<> {
+                    co_await passes(2);
+                    moved->advance(59s);
+                    co_await passes(2);
+                    moved->advance(2s);
+                },
+                time);
+            const Instant start = now();
+            co_await scope.join().within(1min);
+            CHECK(scope.timed_out());
+            CHECK(!whole);
+            CHECK(now() - start >= 1min);
+            Scope quick;
+            quick.spawn([]() -> Task<> { co_await yield(); });
+            co_await quick.join().within(1min);
+            CHECK(!quick.timed_out());
+        },
+        &clock);
+}
+
+TEST_CASE("a started child gives its value, its error or its exception through the handle") {
+    in_runtime([]() -> Task<> {
+        Scope scope;
+        auto number = scope.start(
+            [](int value) -> Task<int> {
+                co_await yield();
+                co_return value * 2;
+            },
+            21);
+        auto text = scope.start([]() -> Task<Result<std::string>> { co_return Errc::not_supported; });
+        auto nothing = scope.start([]() -> Task<> { co_return; });
+        CHECK(!number.ended());
+        CHECK((co_await number.result()).value() == 42);
+        CHECK(number.ended());
+        auto error = co_await text.result();
+        CHECK(error.error() == Errc::not_supported);
+        CHECK((co_await nothing.result()).has_value());
+        auto slow = scope.start([]() -> Task<int> {
+            co_await sleep_for(1h);
+            co_return 7;
+        });
+        auto late = co_await slow.result().within(1ms);
+        CHECK(late.error() == Errc::timed_out);
+        scope.cancel();
+        auto after = co_await slow.result();
+        CHECK(after.value() == 7);
+        co_await scope.join();
+    });
+    in_runtime([]() -> Task<> {
+        std::string what;
+        std::string joined;
+        Scope scope;
+        auto failing = scope.start([]() -> Task<int> {
+            co_await throw_after_yield("child");
+            co_return 1;
+        });
+        try {
+            (void)co_await failing.result();
+        } catch (const std::runtime_error& error) {
+            what = error.what();
+        }
+        try {
+            co_await scope.join();
+        } catch (const std::runtime_error& error) {
+            joined = error.what();
+        }
+        CHECK(what == "child");
+        CHECK(joined == "child");
+    });
+}
+
+TEST_CASE("a value that nobody asks for is destroyed with the child or its handle") {
+    Counted::alive = 0;
+    in_runtime([]() -> Task<> {
+        Scope scope;
+        {
+            auto dropped = scope.start([]() -> Task<Counted> {
+                co_await yield();
+                co_return Counted();
+            });
+        }
+        auto kept = scope.start([]() -> Task<Counted> { co_return Counted(); });
+        co_await scope.join();
+        CHECK(Counted::alive == 1);
+    });
+    CHECK(Counted::alive == 0);
+}
+
+TEST_CASE("with_scope joins on every way out") {
+    in_runtime([]() -> Task<> {
+        int ended = 0;
+        const int value = co_await with_scope(
+            [](Scope& scope, int* count) -> Task<int> {
+                scope.spawn(add, count, 5);
+                co_return 3;
+            },
+            &ended);
+        CHECK(value == 3);
+        CHECK(ended == 5);
+        std::string what;
+        bool whole = true;
+        try {
+            co_await with_scope(
+                [](Scope& scope, bool* slept) -> Task<> {
+                    scope.spawn(sleep_long, slept);
+                    co_await throw_after_yield("body");
+                },
+                &whole);
+        } catch (const std::runtime_error& error) {
+            what = error.what();
+        }
+        CHECK(what == "body");
+        CHECK(!whole);
+        what.clear();
+        try {
+            co_await with_scope([](Scope& scope) -> Task<> {
+                scope.spawn(throw_after_yield, "child");
+                co_return;
+            });
+        } catch (const std::runtime_error& error) {
+            what = error.what();
+        }
+        CHECK(what == "child");
+    });
 }
 
 TEST_CASE("tasks run on the worker that they were spawned on") {

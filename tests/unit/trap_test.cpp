@@ -3,6 +3,8 @@
 #include "tests/unit/support.hpp"
 
 #include <array>
+#include <memory>
+#include <stdexcept>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -135,4 +137,67 @@ TEST_CASE("a Runtime runs once, and there is none outside of it") {
                 }),
                 "runs once"));
     CHECK(names(trapped([] { Runtime::current(); }), "worker of a Runtime"));
+}
+
+TEST_CASE("a task that has started is not destroyed before its end") {
+    CHECK(names(trapped_task([]() -> Task<> {
+                    auto task = std::make_unique<Task<>>(idle());
+                    Scope scope;
+                    scope.spawn([](Task<>* begun) -> Task<> { co_await std::move(*begun); }, task.get());
+                    co_await passes(2);
+                    task.reset();
+                    co_await scope.join();
+                }),
+                "not destroyed before its end"));
+}
+
+TEST_CASE(
+    "a result asked for twice, a limit of nothing, an interval without a period, a source that is waited on trap") {
+    CHECK(names(trapped_task([]() -> Task<> {
+                    Scope scope;
+                    auto handle = scope.start([]() -> Task<int> { co_return 1; });
+                    (void)co_await handle.result();
+                    (void)co_await handle.result();
+                    co_await scope.join();
+                }),
+                "taken once"));
+    CHECK(names(trapped_task([]() -> Task<> {
+                    Scope scope;
+                    scope.limit(0);
+                    co_return;
+                }),
+                "at least one"));
+    CHECK(names(trapped_task([]() -> Task<> {
+                    const Interval interval(0s);
+                    co_return;
+                }),
+                "positive period"));
+    CHECK(names(trapped_task([]() -> Task<> {
+                    auto source = std::make_unique<StopSource>();
+                    Scope scope;
+                    scope.spawn([](StopSource* stop) -> Task<> { (void)co_await sleep_for(1h).stop_on(stop->token()); },
+                                source.get());
+                    co_await passes(2);
+                    source.reset();
+                    co_await scope.join();
+                }),
+                "carries its token"));
+    CHECK(names(trapped([] { const Deadline deadline(1s); }), "belongs to a task"));
+}
+
+TEST_CASE("without a handler an exception in the root scope is told with its await chain, then the program ends") {
+    const std::string text = trapped_task([]() -> Task<> {
+        Runtime::current().root().spawn([]() -> Task<> {
+            name_this_task("the careless one");
+            co_await yield();
+            throw std::runtime_error("no one catches this");
+        });
+        co_await sleep_for(1h);
+    });
+    INFO(text);
+    CHECK(text.find("the careless one, a task of the root scope, ended with an exception: no one catches this") !=
+          std::string::npos);
+#if CHAINRING_TASK_DUMP
+    CHECK(text.find("trap_test.cpp:") != std::string::npos);
+#endif
 }

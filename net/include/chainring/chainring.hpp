@@ -6,8 +6,11 @@
 #include <chainring/channel.hpp>
 #include <chainring/chunk.hpp>
 #include <chainring/config.hpp>
+#include <chainring/deadline.hpp>
 #include <chainring/errc.hpp>
 #include <chainring/event.hpp>
+#include <chainring/handle.hpp>
+#include <chainring/interval.hpp>
 #include <chainring/latch.hpp>
 #include <chainring/link.hpp>
 #include <chainring/listener.hpp>
@@ -20,5 +23,8 @@
 #include <chainring/runtime.hpp>
 #include <chainring/scope.hpp>
 #include <chainring/semaphore.hpp>
+#include <chainring/stop_token.hpp>
 #include <chainring/task.hpp>
 #include <chainring/time.hpp>
+#include <chainring/when.hpp>
+#include <chainring/with_scope.hpp>

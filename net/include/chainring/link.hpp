@@ -129,6 +129,7 @@ public:
 
 private:
     struct Attempt;  // the operation in flight; a block of its own, for connecting is rare and frames are dear
+    friend struct detail::LinkReports;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;
 

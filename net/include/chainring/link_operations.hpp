@@ -31,6 +31,7 @@ struct IoSlice {
 namespace detail {
 
 class LinkState;
+struct LinkReports;
 
 // A suspended receive, published in its Link. Home worker only.
 class ReadOp : public Waiter {
@@ -45,6 +46,7 @@ public:
 
 protected:
     friend class LinkState;
+    friend struct LinkReports;
     // Takes what it can from the Link's queue; true when the operation has all that it asked for.
     using Step = bool (*)(ReadOp&) noexcept;
     ReadOp(LinkState* link, Step step) noexcept;
@@ -158,6 +160,7 @@ public:
     std::size_t sent() const noexcept { return SendUnit::sent; }
 
 private:
+    friend struct detail::LinkReports;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     static void on_done(detail::SendUnit& unit, std::error_code error) noexcept;
     static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;
@@ -184,6 +187,7 @@ public:
 
 private:
     friend class detail::LinkState;
+    friend struct detail::LinkReports;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     detail::LinkState* link_;
     detail::Limit limit_;

@@ -77,6 +77,7 @@ public:
 private:
     friend class detail::ListenerState;
     friend class Listener;
+    friend struct detail::LinkReports;
     Result<int> take() noexcept;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;

@@ -19,8 +19,13 @@ class TaskContext;
 struct FrameNode {
     TaskContext* context = nullptr;  // of the task that this frame belongs to; set when the frame is first resumed
     FrameNode* parent = nullptr;     // the frame that awaits this one; null in the outermost
-    std::source_location where;      // of the co_await that this frame waits in, or waited in last
+#if CHAINRING_TASK_DUMP
+    std::source_location where;  // of the co_await that this frame waits in, or waited in last
+#endif
 };
+
+// An exception leaves the frame: notes through which awaits it came, for the report of one that nobody catches.
+void note_exception(const FrameNode& frame) noexcept;
 
 // Memory for coroutine frames. allocate_frame may throw std::bad_alloc; any thread may free what another allocated.
 void* allocate_frame(std::size_t bytes);

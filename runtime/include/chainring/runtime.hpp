@@ -8,7 +8,8 @@
 //
 // Stop has two phases. request_stop() (or SIGINT, SIGTERM), or the end of the main task, begins draining: listeners
 // stop accepting, idle receives end with Errc::shutting_down, whatever has begun goes on. When options.stop_grace has
-// passed, or at a second request, every task is cancelled: every await ends at once with Errc::cancelled.
+// passed, or at a second request, every task is cancelled: every await ends at once with Errc::cancelled. What had not
+// stopped when the grace had passed, and what has not ended a second after the cancel, is logged with its await chains.
 //
 // Fork: a process that forks while a Runtime exists must exec or _exit in the child.
 #pragma once
@@ -21,7 +22,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
+#include <iosfwd>
 #include <memory>
 #include <string_view>
 #include <type_traits>
@@ -52,6 +55,10 @@ struct RuntimeOptions {
     bool handle_signals = false;  // SIGINT and SIGTERM request stop; the old handlers come back after run
     void (*log)(std::string_view line) = nullptr;  // one line without newline; any worker may call it
     ManualClock* clock = nullptr;                  // for tests; it must outlive the runtime
+    // An exception of a task in the root scope (other than the main task's, which run() rethrows), on that task's
+    // worker, with the awaits that it came through, a line each. Null: it is written to stderr, and std::terminate.
+    void (*unhandled_exception)(const std::exception_ptr& exception, std::string_view await_chain) = nullptr;
+    int dump_signal = 0;  // a signal, such as SIGUSR1, upon which dump_tasks() goes to `log`, line by line; 0: none
 };
 
 // Counters of one worker since its start. Read from any thread, each exact, not all of the same instant.
@@ -78,8 +85,7 @@ public:
     Runtime& operator=(const Runtime&) = delete;
     ~Runtime();
 
-    // Runs fn(args...), a Task<>, as the main task; see above. Rethrows what it, or a task of the root scope, threw
-    // first.
+    // Runs fn(args...), a Task<>, as the main task; see above. Rethrows what it threw, after cancelling the rest.
     template <class Fn, class... Args>
     void run(Fn&& fn, Args&&... args) {
         Scope::check<Fn, Args...>();
@@ -95,6 +101,12 @@ public:
     static Runtime& current() noexcept;
     // The index of that worker.
     static unsigned current_worker() noexcept;
+
+    // Writes what every task is doing: its name and worker, what it waits on and for how long, and its await chain, the
+    // innermost first, in the order of the tree of scopes. Any thread, also a task. The workers pause meanwhile (about
+    // 2 us for each task); one that does not reach its next task within a second is reported as stuck and left alone.
+    // Must not overlap with the destruction of the Runtime. See docs/guide.md for an example.
+    void dump_tasks(std::ostream& out);
 
     // Owns what should outlive the task that starts it. Its children are cancelled with everything else at stop.
     Scope& root() noexcept { return root_; }
@@ -113,6 +125,9 @@ private:
     std::unique_ptr<RuntimeState> state_;
     Scope root_;
 };
+
+// Gives the calling task a name for reports. `name` is kept as a pointer: a literal, or text that outlives the task.
+void name_this_task(const char* name) noexcept;
 
 namespace detail {
 void log_to_stderr(std::string_view line);

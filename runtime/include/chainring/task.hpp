@@ -63,8 +63,11 @@ public:
 
     // Notes where the frame waits: the default argument is the place of the co_await expression.
     template <class Awaitable>
-    auto await_transform(Awaitable&& awaitable, std::source_location at = std::source_location::current()) noexcept {
+    auto await_transform(Awaitable&& awaitable,
+                         [[maybe_unused]] std::source_location at = std::source_location::current()) noexcept {
+#if CHAINRING_TASK_DUMP
         where = at;
+#endif
         if constexpr (requires { std::forward<Awaitable>(awaitable).operator co_await(); })
             return std::forward<Awaitable>(awaitable).operator co_await();
         else
@@ -79,7 +82,9 @@ public:
         context = parent_node.context;
         return transfer(*context, self);
     }
-    bool started() const noexcept { return context != nullptr; }
+    bool started() const noexcept {
+        return context != nullptr;
+    }
 
 private:
     std::coroutine_handle<> continuation_;
@@ -105,6 +110,7 @@ public:
         state_ = State::value;
     }
     void unhandled_exception() noexcept {
+        note_exception(*this);
         ::new (static_cast<void*>(&exception_)) std::exception_ptr(std::current_exception());
         state_ = State::exception;
     }
@@ -127,7 +133,10 @@ class TaskPromise<void> final : public TaskPromiseBase {
 public:
     Task<void> get_return_object() noexcept;
     void return_void() const noexcept {}
-    void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+    void unhandled_exception() noexcept {
+        note_exception(*this);
+        exception_ = std::current_exception();
+    }
     void take() const {
         if (exception_) std::rethrow_exception(exception_);
     }

@@ -10,11 +10,9 @@
 #include <coroutine>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
-
-using Duration = std::chrono::nanoseconds;
-using Instant = std::chrono::steady_clock::time_point;
 
 // The time of the runtime that the calling thread works for (its ManualClock, if it has one); outside of a runtime,
 // std::chrono::steady_clock. Any thread.
@@ -56,11 +54,30 @@ private:
     Duration::rep value_ = never;
 };
 
-// Gives an awaitable with a member `limit_` its .within(duration) and .until(instant). Both return the awaitable
-// itself, so they are written inside the co_await expression: co_await link.recv().within(30s). With a limit in the
-// past the operation tries once without waiting, and ends with Errc::timed_out if that yields nothing.
+// When a wait that begins now has to end at the latest: by its limit or by its task's deadline; Instant::max() for
+// never. On the task's worker.
+Instant earlier_of(const Limit& limit, const TaskContext& task) noexcept;
+
+template <class Operation, class Token>
+class StopOn;
+
+// Gives an awaitable its .stop_on(token): ends the wait with Errc::cancelled when the token (a StopToken or a
+// std::stop_token) is stopped, before or during it. Include <chainring/stop_token.hpp>.
 template <class Operation>
-class Limited {
+class Stoppable {
+public:
+    template <class Token>
+    StopOn<Operation, Token> stop_on(Token token) && noexcept {
+        return StopOn<Operation, Token>(static_cast<Operation&&>(*this), std::move(token));
+    }
+};
+
+// Gives an awaitable with a member `limit_` its .within(duration) and .until(instant) too. All of them are written
+// inside the co_await expression, stop_on last: co_await link.recv().within(30s). A task's own deadline (see Deadline)
+// counts as well; the earlier one ends the wait. With a limit in the past the operation tries once without waiting, and
+// ends with Errc::timed_out if that yields nothing.
+template <class Operation>
+class Limited : public Stoppable<Operation> {
 public:
     Operation&& within(Duration duration) && noexcept {
         auto& self = static_cast<Operation&>(*this);
@@ -78,8 +95,13 @@ public:
 // with Wake::timed_out: each kind of wait says in one function how it ends early.
 struct TimedWaiter : Waiter, TimerNode {
     TimedWaiter() noexcept;
-    // Publishes the suspension and arms the timer; on the task's worker, with the frame that suspends.
+    // Publishes the suspension and arms the timer for `limit` or the task's deadline, whichever is earlier; on the
+    // task's worker, with the frame that suspends.
     void begin(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept;
+    // The same without the task's deadline, for waits that it does not end.
+    void begin_exactly(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept;
+    // Takes a begun wait back before the task has suspended.
+    void stay() noexcept;
     // Ends the wait for the winner of the claim: disarms the timer and schedules the task. On the task's worker.
     void finish() noexcept;
     // The usual way to end early: claim and finish.
@@ -89,10 +111,12 @@ struct TimedWaiter : Waiter, TimerNode {
 }  // namespace detail
 
 // A pause. Completes when the duration has passed (never earlier; later by what the kernel and other tasks take).
-// Yields true, or false when the task was cancelled before. Resumes on the same worker.
+// Yields true, or false when it was cut short: by a cancel, or by the task's deadline. Resumes on the same worker.
 //
 //     while (co_await sleep_for(1s)) tick();
-class [[nodiscard]] Sleep : detail::TimedWaiter {
+class [[nodiscard]] Sleep : detail::TimedWaiter, public detail::Stoppable<Sleep> {
+    friend class detail::Stoppable<Sleep>;
+
 public:
     explicit Sleep(detail::Limit limit) noexcept : limit_(limit) {}
     Sleep(const Sleep&) = delete;
@@ -103,11 +127,12 @@ public:
     bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
         return start(handle.promise(), handle);
     }
-    bool await_resume() const noexcept { return outcome() == detail::Wake::timed_out; }
+    bool await_resume() const noexcept { return outcome() == detail::Wake::timed_out && !cut_short_; }
 
 private:
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     detail::Limit limit_;
+    bool cut_short_ = false;  // the task's deadline comes first
 };
 
 Sleep sleep_for(Duration duration) noexcept;

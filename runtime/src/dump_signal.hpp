@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+// While it exists, a signal writes the task dump of one Runtime to its log. A thread of its own does the work, for the
+// workers may be what hangs; it exists only when the option asks for it, and sleeps.
+#pragma once
+
+#include <chainring/config.hpp>
+
+#include <atomic>
+#include <semaphore.h>
+#include <thread>
+
+CHAINRING_BEGIN_NAMESPACE
+
+class RuntimeState;
+
+namespace detail {
+
+class DumpSignal {
+public:
+    DumpSignal(RuntimeState& state, int signal);  // signal 0: nothing
+    DumpSignal(const DumpSignal&) = delete;
+    DumpSignal& operator=(const DumpSignal&) = delete;
+    ~DumpSignal();
+
+private:
+    void serve() noexcept;
+
+    RuntimeState& state_;
+    int signal_;
+    sem_t asked_{};                    // posted by the signal handler, which may do little else
+    std::atomic<bool> ending_{false};  // written before the last post
+    std::thread thread_;
+};
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: BSL-1.0
+#include "runtime/src/task_report.hpp"
+
+#include <chainring/runtime.hpp>
+#include <chainring/scope.hpp>
+
+#include "runtime/src/runtime_state.hpp"
+#include "runtime/src/worker.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+namespace {
+
+constexpr std::array kind_names = {
+    "a wait", "sleep",   "join", "a child's result", "event",      "semaphore", "mutex",          "latch", "channel",
+    "accept", "connect", "recv", "recv_exact",       "recv_until", "send",      "shutdown_write", "close",
+};
+static_assert(kind_names.size() == static_cast<std::size_t>(WaitKind::close) + 1);
+
+// Written before main, read by reporters.
+std::array<std::atomic<DescribeWait>, kind_names.size()> describers{};
+
+std::string without(std::string_view text, std::string_view what) {
+    std::string rest(text);
+    for (auto at = rest.find(what); at != std::string::npos; at = rest.find(what, at)) rest.erase(at, what.size());
+    return rest;
+}
+
+#define CHAINRING_TEXT_OF(name) CHAINRING_TEXT_OF_EXPANDED(name)
+#define CHAINRING_TEXT_OF_EXPANDED(name) #name
+
+// GCC names the body of a coroutine f(int) "void ns::f(f(int)::MANGLED.Frame*)": ns::f(int) is made of it.
+std::string_view::size_type opening_of(std::string_view text, std::string_view::size_type end) noexcept {
+    for (int depth = 0; end-- > 0;) {
+        if (text[end] == ')') ++depth;
+        if (text[end] == '(' && depth-- == 0) return end;
+    }
+    return text.npos;
+}
+
+std::string plain_name(std::string_view name) {
+    const auto mangled = name.rfind("::_Z");
+    if (mangled == name.npos || name.find(".Frame*", mangled) == name.npos) return std::string(name);
+    const auto open = opening_of(name, mangled);
+    if (open == name.npos) return std::string(name);
+    std::string_view function = name.substr(0, open);
+    if (function.substr(0, 5) == "void ") function.remove_prefix(5);
+    const std::string_view declared = name.substr(open + 1, mangled - open - 1);
+    if (declared.empty() || declared.back() != ')') return std::string(function);
+    return std::string(function).append(declared.substr(opening_of(declared, declared.size() - 1)));
+}
+
+// As the user wrote it: without return type, namespaces of ours, and GCC's list of template arguments.
+std::string function_of(const std::source_location& at) {
+    std::string_view whole = at.function_name();
+    whole = whole.substr(0, whole.find(" [with "));
+    std::string name = plain_name(whole);
+    for (const std::string_view noise : {"chainring::" CHAINRING_TEXT_OF(CHAINRING_ABI_NAMESPACE) "::", "chainring::",
+                                         "{anonymous}::", "(anonymous namespace)::"})
+        name = without(name, noise);
+    if (name.rfind("Task<", 0) != 0) return name;
+    int depth = 0;
+    for (std::size_t at_char = 4; at_char < name.size(); ++at_char) {
+        if (name[at_char] == '<') ++depth;
+        if (name[at_char] == '>' && --depth == 0) return name.substr(std::min(at_char + 2, name.size()));
+    }
+    return name;
+}
+
+std::string_view file_of(std::string_view path) {
+    return path.substr(path.find_last_of('/') + 1);
+}
+
+void append_place(std::string& out, const char* file, unsigned line) {
+    out += file_of(file);
+    out += ':';
+    out += std::to_string(line);
+}
+
+std::string seconds(Duration duration) {
+    std::array<char, 32> text{};
+    const double value = std::chrono::duration<double>(duration).count();
+    std::snprintf(text.data(), text.size(), value < 100 ? "%.1f s" : "%.0f s", value < 0 ? 0 : value);
+    return text.data();
+}
+
+#if CHAINRING_TASK_DUMP
+// A frame whose coroutine was never suspended in an await has no place yet.
+bool has_place(const FrameNode& frame) {
+    return frame.where.line() != 0;
+}
+#endif
+
+}  // namespace
+
+void describe_waits(WaitKind kind, DescribeWait describe) noexcept {
+    describers[static_cast<std::size_t>(kind)].store(describe, std::memory_order_release);
+}
+
+std::string task_name(const TaskContext& task) {
+    if (task.name) return task.name;
+#if CHAINRING_TASK_DUMP
+    const FrameNode* outermost = nullptr;
+    for (const FrameNode* frame = task.leaf; frame && frame->parent; frame = frame->parent) outermost = frame;
+    if (outermost && has_place(*outermost)) return function_of(outermost->where);
+#endif
+    return "a task";
+}
+
+TaskReport::TaskReport(const RuntimeState& state, const Safepoint::Pause& pause, std::size_t max_tasks)
+    : state_(state), pause_(pause), max_tasks_(max_tasks) {
+#if CHAINRING_TASK_DUMP
+    walk();
+    if (tasks_ > max_tasks_) text_ += "  and " + std::to_string(tasks_ - max_tasks_) + " more\n";
+#else
+    text_ = "chainring was built without the task dump (CHAINRING_TASK_DUMP=OFF)\n";
+#endif
+}
+
+bool TaskReport::is_running(const TaskContext& task) const noexcept {
+    return task.worker->running() == &task;
+}
+
+// Depth first, without recursion: scopes nest as deep as users like. The children of a scope are linked newest first.
+void TaskReport::walk() {
+    // A foreign thread may spawn or cancel meanwhile, so the list is read under the scope's mutex.
+    struct Level {
+        explicit Level(Scope& walked) : scope(&walked), lock(walked.mutex_), next(walked.first_child_) {}
+        Scope* scope;
+        std::unique_lock<std::mutex> lock;
+        const TaskContext* next;
+    };
+    std::vector<Level> levels;
+    levels.emplace_back(state_.runtime.root());
+    while (!levels.empty()) {
+        Level& level = levels.back();
+        if (!level.next) {
+            Scope* following = level.scope->outer_;  // the same owner's scopes, newest first
+            levels.pop_back();
+            if (following) levels.emplace_back(*following);
+            continue;
+        }
+        const TaskContext& task = *level.next;
+        level.next = task.sibling_next;
+        if (tasks_++ < max_tasks_) describe(task, levels.size() - 1, level.scope);
+        const bool readable = pause_.holds(task.worker->index()) || !is_running(task);
+        if (readable && task.open_scopes) levels.emplace_back(*task.open_scopes);
+    }
+}
+
+void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scope* made_in) {
+    const std::string indent(2 * depth, ' ');
+    const unsigned index = task.worker->index();
+    text_ += indent;
+    if (is_running(task) && !pause_.holds(index)) {
+        text_ += task.name ? task.name : "a task";
+        text_ += " on worker " + std::to_string(index) + ": has been running without a pause for at least a second\n";
+        return;
+    }
+    text_ += task_name(task);
+    text_ += " on worker " + std::to_string(index) + ": ";
+    const Waiter* waiter = task.waiter;
+    if (is_running(task)) {
+        text_ += "running";
+    } else if (waiter) {
+        const auto kind = static_cast<std::size_t>(waiter->waits_in);
+        text_ += kind_names[kind];
+        if (const DescribeWait describe_wait = describers[kind].load(std::memory_order_acquire)) {
+            text_ += ", ";
+            describe_wait(*waiter, text_);
+        }
+        text_ += ", for " + seconds(task.worker->ticks_ago(task.since));
+    } else {
+        const bool begun = task.resume != Child::outermost(const_cast<TaskContext&>(task));
+        text_ += begun ? "runnable" : "has not begun";
+    }
+    if (task.cancelled) text_ += "; cancelled";
+    if (task.shields > 0) text_ += task.cancelled_behind_shield ? "; shielded, cancelled" : "; shielded";
+    if (task.deadline != Instant::max()) text_ += "; deadline in " + seconds(task.deadline - task.worker->now());
+    if (made_in->file_) {
+        text_ += "; scope of ";
+        append_place(text_, made_in->file_, made_in->line_);
+    }
+    text_ += '\n';
+#if CHAINRING_TASK_DUMP
+    for (const FrameNode* frame = task.leaf; frame && frame->parent; frame = frame->parent) {
+        if (!has_place(*frame)) continue;
+        text_ += indent + "    in " + function_of(frame->where) + ", ";
+        append_place(text_, frame->where.file_name(), frame->where.line());
+        text_ += '\n';
+    }
+#endif
+}
+
+// ---- exceptions
+
+void note_exception([[maybe_unused]] const FrameNode& frame) noexcept {
+#if CHAINRING_TASK_DUMP
+    Worker::current()->exception_trace().note(frame);
+#endif
+}
+
+void ExceptionTrace::note([[maybe_unused]] const FrameNode& frame) noexcept {
+#if CHAINRING_TASK_DUMP
+    std::exception_ptr thrown = std::current_exception();
+    if (thrown == exception_) return;  // on its way up through the chain that is noted
+    exception_ = std::move(thrown);
+    count_ = 0;
+    for (const FrameNode* at = &frame; at && at->parent && count_ < frames_.size(); at = at->parent)
+        if (has_place(*at)) frames_[count_++] = at->where;
+#endif
+}
+
+std::string ExceptionTrace::text(const std::exception_ptr& exception) const {
+    std::string lines;
+    if (exception != exception_) return lines;
+    for (std::size_t frame = 0; frame < count_; ++frame) {
+        lines += frame == 0 ? "    after the await in " : "    awaited in ";
+        lines += function_of(frames_[frame]) + ", ";
+        append_place(lines, frames_[frame].file_name(), frames_[frame].line());
+        lines += '\n';
+    }
+    return lines;
+}
+
+}  // namespace detail
+
+void name_this_task(const char* name) noexcept {
+    const detail::Worker* worker = detail::Worker::current();
+    CHAINRING_REQUIRE(worker && worker->running(), "name_this_task is for a task of a Runtime");
+    worker->running()->name = name;
+}
+
+CHAINRING_END_NAMESPACE
