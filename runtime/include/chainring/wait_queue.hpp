@@ -36,8 +36,8 @@ protected:
     void enqueue(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept;
     // The outcome of a wait that ended: none when it was granted.
     std::error_code error() const noexcept;
-    void grant_at_once() noexcept { claim.store(Wake::completed, std::memory_order_relaxed); }
-    void refuse(Wake why) noexcept { claim.store(why, std::memory_order_relaxed); }
+    void grant_at_once() noexcept { claim.settle(Wake::completed); }
+    void refuse(Wake why) noexcept { claim.settle(why); }
 
     WaitQueue& queue_;
 
