@@ -213,7 +213,7 @@ bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> 
     op.satisfied_ = op.step_(op);
     if (op.satisfied_) return false;
     const auto refuse = [&op](Wake why) noexcept {
-        op.claim.store(why, std::memory_order_relaxed);
+        op.claim.settle(why);
         return false;
     };
     if (phase_ != Phase::open || read_side_ != ReadSide::open) return refuse(Wake::closed);

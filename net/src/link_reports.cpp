@@ -15,22 +15,22 @@ namespace detail {
 struct LinkReports {
     static void register_all() noexcept {
         for (const WaitKind kind : {WaitKind::recv, WaitKind::recv_exact, WaitKind::recv_until})
-            describe_waits(kind, [](const Waiter& waiter, std::string& out) {
+            describe_waits(kind, [](const Waiter& waiter, const TaskReport&, std::string& out) {
                 static_cast<const ReadOp&>(waiter).link_->describe(out);
             });
         for (const WaitKind kind : {WaitKind::send, WaitKind::shutdown_write})
-            describe_waits(kind, [](const Waiter& waiter, std::string& out) {
+            describe_waits(kind, [](const Waiter& waiter, const TaskReport&, std::string& out) {
                 const auto& op = static_cast<const SendOp&>(waiter);
                 op.link_->describe(out);
                 if (op.left > 0) out += ", " + std::to_string(op.left) + " bytes to go";
             });
-        describe_waits(WaitKind::close, [](const Waiter& waiter, std::string& out) {
+        describe_waits(WaitKind::close, [](const Waiter& waiter, const TaskReport&, std::string& out) {
             static_cast<const CloseOp&>(waiter).link_->describe(out);
         });
-        describe_waits(WaitKind::connect, [](const Waiter& waiter, std::string& out) {
+        describe_waits(WaitKind::connect, [](const Waiter& waiter, const TaskReport&, std::string& out) {
             out += "to " + static_cast<const ConnectOp&>(waiter).to_.to_string();
         });
-        describe_waits(WaitKind::accept, [](const Waiter& waiter, std::string& out) {
+        describe_waits(WaitKind::accept, [](const Waiter& waiter, const TaskReport&, std::string& out) {
             out += "Listener " + static_cast<const AcceptOp&>(waiter).listener_->address().to_string();
         });
     }

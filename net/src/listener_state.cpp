@@ -102,7 +102,7 @@ bool ListenerState::start_accept(AcceptOp& op, FrameNode& node, std::coroutine_h
     CHAINRING_REQUIRE(Worker::current() == &home(), "a Listener is used on the worker that bound it");
     CHAINRING_REQUIRE(!waiter_ && !waiter_woken_, "two accepts wait on one Listener at the same time");
     const auto refuse = [&op](Wake why) noexcept {
-        op.claim.store(why, std::memory_order_relaxed);
+        op.claim.settle(why);
         return false;
     };
     if (node.context->cancelled) return refuse(Wake::cancelled);

@@ -116,22 +116,9 @@ std::string task_name(const TaskContext& task) {
     return "a task";
 }
 
-TaskReport::TaskReport(const RuntimeState& state, const Safepoint::Pause& pause, std::size_t max_tasks)
-    : state_(state), pause_(pause), max_tasks_(max_tasks) {
-#if CHAINRING_TASK_DUMP
-    walk();
-    if (tasks_ > max_tasks_) text_ += "  and " + std::to_string(tasks_ - max_tasks_) + " more\n";
-#else
-    text_ = "chainring was built without the task dump (CHAINRING_TASK_DUMP=OFF)\n";
-#endif
-}
-
-bool TaskReport::is_running(const TaskContext& task) const noexcept {
-    return task.worker->running() == &task;
-}
-
 // Depth first, without recursion: scopes nest as deep as users like. The children of a scope are linked newest first.
-void TaskReport::walk() {
+template <class Visit>
+void TaskReport::walk(Visit visit) {
     // A foreign thread may spawn or cancel meanwhile, so the list is read under the scope's mutex.
     struct Level {
         explicit Level(Scope& walked) : scope(&walked), lock(walked.mutex_), next(walked.first_child_) {}
@@ -151,13 +138,30 @@ void TaskReport::walk() {
         }
         const TaskContext& task = *level.next;
         level.next = task.sibling_next;
-        if (tasks_++ < max_tasks_) describe(task, levels.size() - 1, level.scope);
+        visit(task, levels.size() - 1, *level.scope);
         const bool readable = pause_.holds(task.worker->index()) || !is_running(task);
         if (readable && task.open_scopes) levels.emplace_back(*task.open_scopes);
     }
 }
 
-void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scope* made_in) {
+TaskReport::TaskReport(const RuntimeState& state, const Safepoint::Pause& pause, std::size_t max_tasks)
+    : state_(state), pause_(pause), max_tasks_(max_tasks) {
+#if CHAINRING_TASK_DUMP
+    walk([this](const TaskContext& task, std::size_t, const Scope&) { known_.insert(&task); });
+    walk([this](const TaskContext& task, std::size_t depth, const Scope& made_in) {
+        if (tasks_++ < max_tasks_) describe(task, depth, made_in);
+    });
+    if (tasks_ > max_tasks_) text_ += "  and " + std::to_string(tasks_ - max_tasks_) + " more\n";
+#else
+    text_ = "chainring was built without the task dump (CHAINRING_TASK_DUMP=OFF)\n";
+#endif
+}
+
+bool TaskReport::is_running(const TaskContext& task) const noexcept {
+    return task.worker->running() == &task;
+}
+
+void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scope& made_in) {
     const std::string indent(2 * depth, ' ');
     const unsigned index = task.worker->index();
     text_ += indent;
@@ -176,7 +180,7 @@ void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scop
         text_ += kind_names[kind];
         if (const DescribeWait describe_wait = describers[kind].load(std::memory_order_acquire)) {
             text_ += ", ";
-            describe_wait(*waiter, text_);
+            describe_wait(*waiter, *this, text_);
         }
         text_ += ", for " + seconds(task.worker->ticks_ago(task.since));
     } else {
@@ -186,9 +190,9 @@ void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scop
     if (task.cancelled) text_ += "; cancelled";
     if (task.shields > 0) text_ += task.cancelled_behind_shield ? "; shielded, cancelled" : "; shielded";
     if (task.deadline != Instant::max()) text_ += "; deadline in " + seconds(task.deadline - task.worker->now());
-    if (made_in->file_) {
+    if (made_in.file_) {
         text_ += "; scope of ";
-        append_place(text_, made_in->file_, made_in->line_);
+        append_place(text_, made_in.file_, made_in.line_);
     }
     text_ += '\n';
 #if CHAINRING_TASK_DUMP
@@ -199,6 +203,13 @@ void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scop
         text_ += '\n';
     }
 #endif
+}
+
+std::string TaskReport::name_of(const TaskContext* task) const {
+    if (!known_.contains(task)) return "a task that has ended";
+    const unsigned worker = task->worker->index();
+    if (is_running(*task) && !pause_.holds(worker)) return "what runs on worker " + std::to_string(worker);
+    return task_name(*task);
 }
 
 // ---- exceptions

@@ -18,6 +18,7 @@
 #include <exception>
 #include <source_location>
 #include <string>
+#include <unordered_set>
 
 CHAINRING_BEGIN_NAMESPACE
 
@@ -25,9 +26,11 @@ class RuntimeState;
 
 namespace detail {
 
+class TaskReport;
+
 // What a kind of wait has to say of itself ("Link 127.0.0.1:7000 ..."); appended to the report. Called by a reporter
 // while the wait's worker is held.
-using DescribeWait = void (*)(const Waiter& waiter, std::string& out);
+using DescribeWait = void (*)(const Waiter& waiter, const TaskReport& report, std::string& out);
 // Once per kind, before any task waits: from the initialisation of the file that defines the wait.
 void describe_waits(WaitKind kind, DescribeWait describe) noexcept;
 
@@ -40,16 +43,20 @@ public:
     TaskReport(const RuntimeState& state, const Safepoint::Pause& pause, std::size_t max_tasks = ~std::size_t{0});
     std::string take() noexcept { return std::move(text_); }
     std::size_t tasks() const noexcept { return tasks_; }
+    // For describers: the name of a task that something remembers, if the task is still there.
+    std::string name_of(const TaskContext* task) const;
 
 private:
-    void walk();
-    void describe(const TaskContext& task, std::size_t depth, const Scope* made_in);
+    template <class Visit>
+    void walk(Visit visit);
+    void describe(const TaskContext& task, std::size_t depth, const Scope& made_in);
     bool is_running(const TaskContext& task) const noexcept;
 
     const RuntimeState& state_;
     const Safepoint::Pause& pause_;
     std::size_t max_tasks_;
     std::size_t tasks_ = 0;
+    std::unordered_set<const TaskContext*> known_;
     std::string text_;
 };
 

@@ -56,7 +56,7 @@ void TimedWaiter::end_early(Waiter& waiter, Wake why) noexcept {
 bool Sleep::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
     const detail::TaskContext& sleeper = *node.context;
     if (sleeper.cancelled) {
-        claim.store(detail::Wake::cancelled, std::memory_order_relaxed);
+        claim.settle(detail::Wake::cancelled);
         return false;
     }
     waits_in = detail::WaitKind::sleep;

@@ -5,41 +5,25 @@
 CHAINRING_BEGIN_NAMESPACE
 
 bool Event::is_set() const noexcept {
-    const std::lock_guard lock(queue_.mutex());
-    return set_;
+    return core_.is_set();
 }
 
 void Event::reset() noexcept {
-    const std::lock_guard lock(queue_.mutex());
-    set_ = false;
+    core_.reset();
 }
 
 void Event::set() noexcept {
     detail::Granted granted;
-    {
-        const std::lock_guard lock(queue_.mutex());
-        set_ = true;
-        while (detail::QueuedWait* wait = queue_.grant()) granted.add(*wait);
-    }
+    core_.set(granted);
     granted.wake();
 }
 
-Event::Wait::Wait(Event& event) noexcept : QueuedWait(event.queue_), event_(event) {
-    waits_in = detail::WaitKind::event;
-}
+Event::Wait::Wait(Event& event) noexcept : QueuedWait(event.core_.waiting(), detail::WaitKind::event), event_(event) {}
 
 bool Event::Wait::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    const std::lock_guard lock(queue_.mutex());
-    if (event_.set_) {
-        grant_at_once();
-        return false;
-    }
-    if (node.context->cancelled) {
-        refuse(detail::Wake::cancelled);
-        return false;
-    }
-    enqueue(node, handle, limit_);
-    return true;
+    if (node.context->cancelled) return event_.is_set() ? grant_at_once() : refuse(detail::Wake::cancelled);
+    const bool through = event_.core_.wait(*this, [&]() noexcept { begin(node, handle, limit_); });
+    return through ? grant_at_once() : true;
 }
 
 CHAINRING_END_NAMESPACE

@@ -8,46 +8,26 @@
 CHAINRING_BEGIN_NAMESPACE
 
 std::size_t Latch::count() const noexcept {
-    const std::lock_guard lock(queue_.mutex());
-    return count_;
+    return core_.count();
 }
 
-// After the mutex is released only the waiters are touched: whoever gets through may destroy the Latch.
 void Latch::count_down(std::size_t by) noexcept {
     detail::Granted granted;
-    {
-        const std::lock_guard lock(queue_.mutex());
-        CHAINRING_REQUIRE(by <= count_, "a Latch is counted down below zero");
-        count_ -= by;
-        if (count_ > 0) return;
-        while (detail::QueuedWait* wait = queue_.grant()) granted.add(*wait);
-        threads_.notify_all();
-    }
+    core_.count_down(by, granted);
     granted.wake();
 }
 
 void Latch::wait_blocking() {
     CHAINRING_REQUIRE(!detail::Worker::current(), "Latch::wait_blocking is for plain threads; a task awaits wait()");
-    std::unique_lock lock(queue_.mutex());
-    threads_.wait(lock, [this] { return count_ == 0; });
+    core_.wait_blocking();
 }
 
-Latch::Wait::Wait(Latch& latch) noexcept : QueuedWait(latch.queue_), latch_(latch) {
-    waits_in = detail::WaitKind::latch;
-}
+Latch::Wait::Wait(Latch& latch) noexcept : QueuedWait(latch.core_.waiting(), detail::WaitKind::latch), latch_(latch) {}
 
 bool Latch::Wait::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    const std::lock_guard lock(queue_.mutex());
-    if (latch_.count_ == 0) {
-        grant_at_once();
-        return false;
-    }
-    if (node.context->cancelled) {
-        refuse(detail::Wake::cancelled);
-        return false;
-    }
-    enqueue(node, handle, limit_);
-    return true;
+    if (node.context->cancelled) return latch_.try_wait() ? grant_at_once() : refuse(detail::Wake::cancelled);
+    const bool through = latch_.core_.wait(*this, [&]() noexcept { begin(node, handle, limit_); });
+    return through ? grant_at_once() : true;
 }
 
 CHAINRING_END_NAMESPACE

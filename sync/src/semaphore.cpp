@@ -5,48 +5,26 @@
 CHAINRING_BEGIN_NAMESPACE
 
 std::size_t Semaphore::available() const noexcept {
-    const std::lock_guard lock(queue_.mutex());
-    return permits_;
+    return core_.available();
 }
 
 bool Semaphore::try_acquire() noexcept {
-    const std::lock_guard lock(queue_.mutex());
-    if (permits_ == 0) return false;
-    --permits_;
-    return true;
+    return core_.try_acquire();
 }
 
 void Semaphore::release(std::size_t permits) noexcept {
     detail::Granted granted;
-    {
-        const std::lock_guard lock(queue_.mutex());
-        for (; permits > 0; --permits) {
-            detail::QueuedWait* wait = queue_.grant();
-            if (!wait) break;
-            granted.add(*wait);
-        }
-        permits_ += permits;
-    }
+    core_.release(permits, granted);
     granted.wake();
 }
 
-Semaphore::Acquire::Acquire(Semaphore& semaphore) noexcept : QueuedWait(semaphore.queue_), semaphore_(semaphore) {
-    waits_in = detail::WaitKind::semaphore;
-}
+Semaphore::Acquire::Acquire(Semaphore& semaphore) noexcept
+    : QueuedWait(semaphore.core_.waiting(), detail::WaitKind::semaphore), semaphore_(semaphore) {}
 
 bool Semaphore::Acquire::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    const std::lock_guard lock(queue_.mutex());
-    if (node.context->cancelled) {
-        refuse(detail::Wake::cancelled);
-        return false;
-    }
-    if (semaphore_.permits_ > 0) {
-        --semaphore_.permits_;
-        grant_at_once();
-        return false;
-    }
-    enqueue(node, handle, limit_);
-    return true;
+    if (node.context->cancelled) return refuse(detail::Wake::cancelled);
+    const bool taken = semaphore_.core_.acquire(*this, [&]() noexcept { begin(node, handle, limit_); });
+    return taken ? grant_at_once() : true;
 }
 
 CHAINRING_END_NAMESPACE

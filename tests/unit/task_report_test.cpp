@@ -91,7 +91,7 @@ TEST_CASE("the dump names every task, what it waits on, where and for how long")
             CHECK(has(text, ": sleep, for"));
             CHECK(has(text, "has not begun"));
             CHECK(has(text, "; scope of task_report_test.cpp:"));
-            CHECK((has(text, "want_lock(Mutex")));
+            CHECK(has(text, "mutex, held by the owner, for 90."));
             event.set();
             pair.near.abort();
             scope.cancel();

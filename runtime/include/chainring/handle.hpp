@@ -85,7 +85,7 @@ private:
         {
             const std::lock_guard lock(queue.mutex());
             ended = true;
-            while (QueuedWait* wait = queue.grant()) granted.add(*wait);
+            queue.grant_all(granted);
         }
         granted.wake();
     }
@@ -143,9 +143,8 @@ public:
         friend class detail::Limited<Wait>;
 
     public:
-        explicit Wait(detail::HandleReference<T> state) noexcept : QueuedWait(state->queue), state_(std::move(state)) {
-            waits_in = detail::WaitKind::handle;
-        }
+        explicit Wait(detail::HandleReference<T> state) noexcept
+            : QueuedWait(state->queue, detail::WaitKind::handle), state_(std::move(state)) {}
         bool await_ready() const noexcept { return false; }
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
@@ -165,14 +164,8 @@ public:
     private:
         bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
             const std::lock_guard lock(queue_.mutex());
-            if (state_->ended) {
-                grant_at_once();
-                return false;
-            }
-            if (node.context->cancelled) {
-                refuse(detail::Wake::cancelled);
-                return false;
-            }
+            if (state_->ended) return grant_at_once();
+            if (node.context->cancelled) return refuse(detail::Wake::cancelled);
             enqueue(node, handle, limit_);
             return true;
         }

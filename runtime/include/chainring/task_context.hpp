@@ -9,6 +9,7 @@
 // still holds it: an operation in the kernel is awaited to its terminal completion before the winner schedules.
 #pragma once
 
+#include <chainring/claim.hpp>
 #include <chainring/config.hpp>
 #include <chainring/errc.hpp>
 #include <chainring/frame.hpp>
@@ -29,9 +30,6 @@ namespace detail {
 
 class Worker;
 class TaskContext;
-
-// Why a wait ended. The claim word holds one of these.
-enum class Wake : std::uint8_t { none, completed, timed_out, cancelled, closed, shutting_down };
 
 // The error of a wait that ended early; none for completed. `closed` stands for whatever the object itself has to say.
 inline std::error_code error_of(Wake why) noexcept {
@@ -78,15 +76,11 @@ struct Waiter {
     // schedules at once, or starts what will end in the operation's terminal completion.
     void (*cancel)(Waiter&, Wake why) noexcept = nullptr;
     WaitKind waits_in = WaitKind::other;
-    std::atomic<bool> stopped{false};     // a StopSource asks for its end: set by any thread, read by the task's worker
-    std::atomic<Wake> claim{Wake::none};  // contenders: completion, timer, cancel, close; the winner schedules
+    std::atomic<bool> stopped{false};  // a StopSource asks for its end: set by any thread, read by the task's worker
+    ClaimWord<std::atomic> claim;      // contenders: completion, timer, cancel, close; the winner schedules
 
-    // acq_rel: the winner sees what the waiter published, and the resumed task sees what the winner stored.
-    bool try_claim(Wake why) noexcept {
-        Wake expected = Wake::none;
-        return claim.compare_exchange_strong(expected, why, std::memory_order_acq_rel, std::memory_order_acquire);
-    }
-    Wake outcome() const noexcept { return claim.load(std::memory_order_acquire); }
+    bool try_claim(Wake why) noexcept { return claim.try_claim(why); }
+    Wake outcome() const noexcept { return claim.outcome(); }
 };
 
 // A node of a worker's inbox: work that any thread hands to that worker. `run` is called once, on the worker.

@@ -2,27 +2,25 @@
 // Channel<T>: a bounded queue between tasks, any number of senders and receivers.
 //
 // - send(value) completes when the channel has taken the value: at once while there is room, else when a receiver has
-// made
-//   some. Yields nothing, or Errc::closed, timed_out or cancelled; then the value was not taken, and goes with the
+//   made some. Yields nothing, or Errc::closed, timed_out or cancelled; then the value was not taken, and goes with the
 //   await.
 // - recv() completes with the oldest value. Yields Result<T>, or timed_out, cancelled, or Errc::closed once the channel
-//   is closed and empty.
+//   is closed and empty. A task that was cancelled still takes what is there, but does not wait.
 // - close(): senders, waiting or to come, get Errc::closed; receivers first drain what was taken. Idempotent.
 // - Order: values are received in the order in which they were taken; waiters are served first in, first out. A value
 //   that the channel has taken is never lost: a receiver that was handed one gets it, whatever comes later.
 // - Threads: send and recv from tasks, on any worker; try_send, try_recv, close and the rest from any thread. The
-// Channel
-//   must outlive its waiters. Memory: room for the capacity, taken at construction (std::bad_alloc); none for each
-//   value or wait.
+//   Channel must outlive its waiters; those whose wait has ended may destroy it, the call that ended it need not have
+//   returned. Memory: room for the capacity, taken at construction (std::bad_alloc); none for each value or wait.
 // - T is nothrow move-constructible. On GCC 12 do not write an aggregate temporary inside the co_await expression, as
-// in
-//   co_await channel.send(Message{...}): name it first (docs/design/toolchain.md).
+//   in co_await channel.send(Message{...}): name it first (docs/design/toolchain.md).
 //
 //     Channel<std::string> lines(16);
 //     (co_await lines.send(text)).value();
 //     while (auto line = co_await lines.recv()) print(*line);
 #pragma once
 
+#include <chainring/channel_core.hpp>
 #include <chainring/config.hpp>
 #include <chainring/result.hpp>
 #include <chainring/task_context.hpp>
@@ -33,27 +31,26 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 CHAINRING_BEGIN_NAMESPACE
 
 template <class T>
 class Channel {
     static_assert(std::is_nothrow_move_constructible_v<T>, "Channel<T> moves its values and must not fail in doing so");
+    using Entry = detail::ChannelWait<T, detail::QueuedWait>;
 
 public:
-    explicit Channel(std::size_t capacity) : room_(capacity), receivers_(senders_.mutex()) {
+    explicit Channel(std::size_t capacity) : core_(capacity) {
         CHAINRING_REQUIRE(capacity > 0, "a Channel has room for at least one value");
     }
 
-    class [[nodiscard]] Send : detail::QueuedWait, public detail::Limited<Send> {
+    class [[nodiscard]] Send : Entry, public detail::Limited<Send> {
         friend class detail::Limited<Send>;
-        friend class Channel;
 
     public:
-        Send(Channel& channel, T&& value) noexcept
-            : QueuedWait(channel.senders_), channel_(channel), value_(std::move(value)) {
-            waits_in = detail::WaitKind::channel;
+        Send(Channel& channel, T&& sent) noexcept
+            : Entry(channel.core_.senders(), detail::WaitKind::channel), channel_(channel) {
+            this->value.emplace(std::move(sent));
         }
         bool await_ready() const noexcept { return false; }
         template <class Promise>
@@ -63,39 +60,26 @@ public:
             granted.wake();
             return waits;
         }
-        Result<void> await_resume() const noexcept { return error(); }
+        Result<void> await_resume() const noexcept { return this->error(); }
 
     private:
         bool start(detail::FrameNode& node, std::coroutine_handle<> handle, detail::Granted& granted) noexcept {
-            const std::lock_guard lock(queue_.mutex());
-            if (channel_.closed_) {
-                refuse(detail::Wake::closed);
-                return false;
-            }
-            if (node.context->cancelled) {
-                refuse(detail::Wake::cancelled);
-                return false;
-            }
-            if (channel_.put(value_, granted)) {
-                grant_at_once();
-                return false;
-            }
-            enqueue(node, handle, limit_);
-            return true;
+            if (node.context->cancelled)
+                return this->refuse(channel_.is_closed() ? detail::Wake::closed : detail::Wake::cancelled);
+            const detail::Wake ended =
+                channel_.core_.send(*this, granted, [&]() noexcept { this->begin(node, handle, limit_); });
+            return ended == detail::Wake::none ? true : this->refuse(ended);
         }
         Channel& channel_;
-        T value_;
         detail::Limit limit_;
     };
 
-    class [[nodiscard]] Recv : detail::QueuedWait, public detail::Limited<Recv> {
+    class [[nodiscard]] Recv : Entry, public detail::Limited<Recv> {
         friend class detail::Limited<Recv>;
-        friend class Channel;
 
     public:
-        explicit Recv(Channel& channel) noexcept : QueuedWait(channel.receivers_), channel_(channel) {
-            waits_in = detail::WaitKind::channel;
-        }
+        explicit Recv(Channel& channel) noexcept
+            : Entry(channel.core_.receivers(), detail::WaitKind::channel), channel_(channel) {}
         bool await_ready() const noexcept { return false; }
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
@@ -105,27 +89,21 @@ public:
             return waits;
         }
         Result<T> await_resume() noexcept {
-            if (value_) return std::move(*value_);
-            return error();
+            if (this->value) return std::move(*this->value);
+            return this->error();
         }
 
     private:
         bool start(detail::FrameNode& node, std::coroutine_handle<> handle, detail::Granted& granted) noexcept {
-            const std::lock_guard lock(queue_.mutex());
-            value_ = channel_.get(granted);
-            if (value_) {
-                grant_at_once();
-                return false;
+            if (node.context->cancelled) {
+                const detail::Wake ended = channel_.core_.try_recv(this->value, granted);
+                return this->refuse(ended == detail::Wake::none ? detail::Wake::cancelled : ended);
             }
-            if (channel_.closed_ || node.context->cancelled) {
-                refuse(channel_.closed_ ? detail::Wake::closed : detail::Wake::cancelled);
-                return false;
-            }
-            enqueue(node, handle, limit_);
-            return true;
+            const detail::Wake ended =
+                channel_.core_.recv(*this, granted, [&]() noexcept { this->begin(node, handle, limit_); });
+            return ended == detail::Wake::none ? true : this->refuse(ended);
         }
         Channel& channel_;
-        std::optional<T> value_;  // set by whoever grants the wait
         detail::Limit limit_;
     };
 
@@ -135,11 +113,7 @@ public:
     // Takes the value when there is room; else false, and the value is as it was.
     bool try_send(T& value) noexcept {
         detail::Granted granted;
-        bool taken = false;
-        {
-            const std::lock_guard lock(senders_.mutex());
-            taken = !closed_ && put(value, granted);
-        }
+        const bool taken = core_.try_send(value, granted);
         granted.wake();
         return taken;
     }
@@ -149,71 +123,23 @@ public:
     std::optional<T> try_recv() noexcept {
         detail::Granted granted;
         std::optional<T> value;
-        {
-            const std::lock_guard lock(senders_.mutex());
-            value = get(granted);
-        }
+        core_.try_recv(value, granted);
         granted.wake();
         return value;
     }
 
     void close() noexcept {
         detail::Granted granted;
-        {
-            const std::lock_guard lock(senders_.mutex());
-            closed_ = true;
-            while (detail::QueuedWait* wait = senders_.grant(detail::Wake::closed)) granted.add(*wait);
-            while (detail::QueuedWait* wait = receivers_.grant(detail::Wake::closed)) granted.add(*wait);
-        }
+        core_.close(granted);
         granted.wake();
     }
 
-    bool is_closed() const noexcept {
-        const std::lock_guard lock(senders_.mutex());
-        return closed_;
-    }
-    std::size_t size() const noexcept {  // values taken and not received; a snapshot
-        const std::lock_guard lock(senders_.mutex());
-        return count_;
-    }
-    std::size_t capacity() const noexcept { return room_.size(); }
+    bool is_closed() const noexcept { return core_.is_closed(); }
+    std::size_t size() const noexcept { return core_.size(); }  // values taken and not received; a snapshot
+    std::size_t capacity() const noexcept { return core_.capacity(); }
 
 private:
-    // All below: with the mutex held.
-
-    // Hands the value to the oldest receiver that waits, or stores it; false when there is no room.
-    bool put(T& value, detail::Granted& granted) noexcept {
-        if (detail::QueuedWait* wait = receivers_.grant()) {
-            static_cast<Recv&>(*wait).value_.emplace(std::move(value));
-            granted.add(*wait);
-            return true;
-        }
-        if (count_ == room_.size()) return false;
-        room_[(first_ + count_++) % room_.size()].emplace(std::move(value));
-        return true;
-    }
-
-    // Takes the oldest value and lets the oldest sender that waits put its own.
-    std::optional<T> get(detail::Granted& granted) noexcept {
-        std::optional<T> value;
-        if (count_ == 0) return value;
-        value.emplace(std::move(*room_[first_]));
-        room_[first_].reset();
-        first_ = (first_ + 1) % room_.size();
-        --count_;
-        if (detail::QueuedWait* wait = senders_.grant()) {
-            room_[(first_ + count_++) % room_.size()].emplace(std::move(static_cast<Send&>(*wait).value_));
-            granted.add(*wait);
-        }
-        return value;
-    }
-
-    std::vector<std::optional<T>> room_;  // a ring: count_ values from first_ on
-    std::size_t first_ = 0;
-    std::size_t count_ = 0;
-    bool closed_ = false;
-    detail::WaitQueue senders_;    // wait only while the ring is full; its mutex guards the channel
-    detail::WaitQueue receivers_;  // wait only while it is empty
+    detail::ChannelCore<T, detail::WaitQueue> core_;
 };
 
 CHAINRING_END_NAMESPACE

@@ -3,8 +3,9 @@
 //
 // wait() completes when the event is set; it yields nothing, or an error: Errc::timed_out or Errc::cancelled. Waiters
 // resume in the order in which they began to wait, each on its own worker. set, reset and is_set from any thread, also
-// from outside of the runtime; what a thread wrote before set() is seen by the tasks that it lets through. The Event
-// must outlive its waiters. Waiting allocates nothing.
+// from outside of the runtime; what a thread wrote before set() is seen by the tasks that it lets through. A wait for
+// an event that is set succeeds, also in a task that was cancelled. The Event must outlive its waiters; those who are
+// through may destroy it, set() need not have returned. Waiting allocates nothing.
 //
 //     Event ready;
 //     auto waited = co_await ready.wait().within(1s);
@@ -12,6 +13,7 @@
 #pragma once
 
 #include <chainring/config.hpp>
+#include <chainring/event_core.hpp>
 #include <chainring/result.hpp>
 #include <chainring/wait_queue.hpp>
 
@@ -45,8 +47,7 @@ public:
     bool is_set() const noexcept;
 
 private:
-    detail::WaitQueue queue_;
-    bool set_ = false;  // guarded by the queue's mutex
+    detail::EventCore<detail::WaitQueue> core_;
 };
 
 CHAINRING_END_NAMESPACE

@@ -4,24 +4,26 @@
 // - wait() completes when the count is zero; yields nothing, or Errc::timed_out or Errc::cancelled.
 // - wait_blocking() is for plain threads: on a worker it would stop everything, so it traps there.
 // - count_down, count and try_wait from any thread. What was written before count_down() is seen after the wait.
-// - A waiter may destroy the Latch once it is through. Waiting allocates nothing.
+// - A wait for a latch that is at zero succeeds, also in a task that was cancelled.
+// - The Latch must outlive its waiters; the last who is through may destroy it, count_down() need not have returned.
+//   Waiting allocates nothing.
 //
 //     Latch ready(3);
 //     (co_await ready.wait()).value();
 #pragma once
 
 #include <chainring/config.hpp>
+#include <chainring/latch_core.hpp>
 #include <chainring/result.hpp>
 #include <chainring/wait_queue.hpp>
 
-#include <condition_variable>
 #include <cstddef>
 
 CHAINRING_BEGIN_NAMESPACE
 
 class Latch {
 public:
-    explicit Latch(std::size_t count) noexcept : count_(count) {}
+    explicit Latch(std::size_t count) noexcept : core_(count) {}
 
     class [[nodiscard]] Wait : detail::QueuedWait, public detail::Limited<Wait> {
         friend class detail::Limited<Wait>;
@@ -49,9 +51,7 @@ public:
     std::size_t count() const noexcept;
 
 private:
-    detail::WaitQueue queue_;
-    std::condition_variable threads_;  // with the queue's mutex
-    std::size_t count_;                // guarded by it
+    detail::LatchCore<detail::WaitQueue> core_;
 };
 
 CHAINRING_END_NAMESPACE

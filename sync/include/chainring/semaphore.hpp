@@ -2,12 +2,12 @@
 // Semaphore: a number of permits. acquire() takes one, waiting for it if there is none; release() gives permits back.
 //
 // - Completes when a permit was taken; yields nothing, or Errc::timed_out or Errc::cancelled, and then none was taken.
-// A
-//   limit in the past takes a permit that is free.
+//   A limit in the past takes a permit that is free; a task that was cancelled takes none.
 // - First in, first out: while tasks wait, a later acquire or try_acquire does not overtake them.
 // - Resumes on the waiter's worker, through the run queue, never inside release().
 // - Threads: acquire from tasks; release, try_acquire and available from any thread. What was written before release()
-//   is seen by whoever takes the permit. The Semaphore must outlive its waiters. Waiting allocates nothing.
+//   is seen by whoever takes the permit. The Semaphore must outlive its waiters; who has a permit may then destroy it,
+//   the release() that gave it need not have returned. Waiting allocates nothing.
 //
 //     Semaphore connections(100);
 //     auto taken = co_await connections.acquire();
@@ -15,6 +15,7 @@
 
 #include <chainring/config.hpp>
 #include <chainring/result.hpp>
+#include <chainring/semaphore_core.hpp>
 #include <chainring/wait_queue.hpp>
 
 #include <cstddef>
@@ -23,7 +24,7 @@ CHAINRING_BEGIN_NAMESPACE
 
 class Semaphore {
 public:
-    explicit Semaphore(std::size_t permits) noexcept : permits_(permits) {}
+    explicit Semaphore(std::size_t permits) noexcept : core_(permits) {}
 
     class [[nodiscard]] Acquire : detail::QueuedWait, public detail::Limited<Acquire> {
         friend class detail::Limited<Acquire>;
@@ -40,8 +41,6 @@ public:
     private:
         bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
         Semaphore& semaphore_;
-
-    protected:
         detail::Limit limit_;
     };
 
@@ -51,8 +50,7 @@ public:
     std::size_t available() const noexcept;  // a snapshot
 
 private:
-    detail::WaitQueue queue_;
-    std::size_t permits_;  // guarded by the queue's mutex; none while somebody waits
+    detail::SemaphoreCore<detail::WaitQueue> core_;
 };
 
 CHAINRING_END_NAMESPACE
