@@ -221,9 +221,9 @@ bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> 
     reader_ = &op;
     suspend(op, node, handle);
     if (op.limit_.given())
-        arm_read_timer(op.limit_);
+        home().renew(timer(), op.limit_);
     else
-        read_deadline_ = Instant::max();
+        timer().stop();
     if (!draining_ || reading_allowed()) {
         want_data();
         return true;

@@ -14,7 +14,7 @@ LinkState::LinkState(Worker& home_worker, int fd) noexcept
     : Resource(home_worker), LinkRecv(OperationKind::recv, &endpoint_), LinkSend(&endpoint_) {
     endpoint_.fd = fd;
     flush = [](FlushNode& node) noexcept { static_cast<LinkState&>(node).flush_node(); };
-    fire = [](TimerNode& node) noexcept { static_cast<LinkState&>(node).on_timer(); };
+    fire = [](TimerNode& node) noexcept { static_cast<LinkState&>(static_cast<RenewedTimer&>(node)).on_timer(); };
     recv_op().complete = [](Operation& operation, const Completion& completion) noexcept {
         static_cast<LinkState&>(static_cast<LinkRecv&>(operation)).on_recv(completion);
     };
@@ -197,11 +197,6 @@ void LinkState::on_stop(Stop stop) noexcept {
 
 // ---- the timer: one entry per Link, looked at when it falls due
 
-void LinkState::arm_read_timer(const Limit& limit) noexcept {
-    read_deadline_ = limit.from(home().now());
-    if (!timer().armed() || timer().when > read_deadline_) home().timers().arm(timer(), read_deadline_);
-}
-
 void LinkState::on_timer() noexcept {
     if (phase_ == Phase::lingering) {
         end();
@@ -218,11 +213,8 @@ void LinkState::on_timer() noexcept {
         }
         return;
     }
-    if (!reader_ || read_deadline_ == Instant::max()) return;  // the next receive with a limit arms it again
-    if (read_deadline_ > home().now())
-        home().timers().arm(timer(), read_deadline_);
-    else
-        wake_reader(Wake::timed_out);
+    if (!reader_) return;  // the next receive with a limit arms it again
+    if (timer().passed(home().timers(), home().now())) wake_reader(Wake::timed_out);
 }
 
 }  // namespace detail

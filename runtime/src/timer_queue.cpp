@@ -18,11 +18,17 @@ std::uint16_t TimerQueue::place_of(Instant when) const noexcept {
     return static_cast<std::uint16_t>(level * slots_per_level + index_in(level, tick));
 }
 
-Instant TimerQueue::begin_of(unsigned level, unsigned index) const noexcept {
-    // The slot shares with base_ what is above its level. In the uppermost level that is nothing.
-    const unsigned shift = slot_bits * level;
+unsigned TimerQueue::first_in_use() const noexcept {
+    if (levels_in_use_ == 0) return in_heap;
+    const auto level = static_cast<unsigned>(std::countr_zero(levels_in_use_));
+    return level * slots_per_level + static_cast<unsigned>(std::countr_zero(in_use_[level]));
+}
+
+Instant TimerQueue::begin_of(unsigned slot) const noexcept {
+    // It shares with base_ what is above its level.
+    const unsigned shift = slot_bits * (slot / slots_per_level);
     const Tick above = base_ >> shift >> slot_bits << slot_bits;
-    return Instant(Duration((above | static_cast<Tick>(index)) << shift << tick_bits));
+    return Instant(Duration((above | static_cast<Tick>(slot % slots_per_level)) << shift << tick_bits));
 }
 
 void TimerQueue::mark(unsigned slot) noexcept {
@@ -70,7 +76,7 @@ void TimerQueue::remove(TimerNode& node) noexcept {
 }
 
 void TimerQueue::arm(TimerNode& node, Instant when) {
-    const std::uint16_t where = place_of(when);
+    std::uint16_t where = place_of(when);
     if (node.armed()) {
         if (node.where == where && where != in_heap) {
             node.when = when;
@@ -78,6 +84,8 @@ void TimerQueue::arm(TimerNode& node, Instant when) {
         }
         cancel(node);
     }
+    // The earliest of all: next() would take it in.
+    if (heap_.size() < few && (heap_.empty() || when < heap_.front()->when) && where < first_in_use()) where = in_heap;
     node.when = when;
     insert(node, where);
     ++size_;
@@ -118,11 +126,9 @@ void TimerQueue::advance(Tick now) {
 
 Instant TimerQueue::next() noexcept {
     while (levels_in_use_ != 0) {
-        const auto level = static_cast<unsigned>(std::countr_zero(levels_in_use_));
-        const auto index = static_cast<unsigned>(std::countr_zero(in_use_[level]));
-        const Instant begin = begin_of(level, index);
+        const unsigned slot = first_in_use();
+        const Instant begin = begin_of(slot);
         if (!heap_.empty() && heap_.front()->when <= begin) break;
-        const unsigned slot = level * slots_per_level + index;
         if (slots_[slot].size() > few) return begin;
         empty_slot(slot, true);
     }

@@ -8,7 +8,7 @@
 //              the highest group of 6 bits in which its tick differs from `base_`, its slot that group's value. So
 //              every slot in use lies ahead of `base_`, and all of a level comes before all of the next.
 //   the heap   a 4-ary min-heap by exact instant of what is due in the current tick. It is exact whatever it holds:
-//              next() also takes in a slot of few timers, to tell their instants.
+//              next() also takes in a slot of few timers, to tell their instants, and a lone early timer begins there.
 // Going to a later tick empties what `base_` passes: into the heap what is due, the rest of the slot that `base_` now
 // lies in one or more levels down. A timer moves at most once for each level, whatever it was that time jumped by.
 //
@@ -81,7 +81,8 @@ private:
         return static_cast<unsigned>(tick >> (slot_bits * level)) % slots_per_level;
     }
     std::uint16_t place_of(Instant when) const noexcept;
-    Instant begin_of(unsigned level, unsigned index) const noexcept;
+    unsigned first_in_use() const noexcept;  // slots in the order of their numbers are in the order of time
+    Instant begin_of(unsigned slot) const noexcept;
 
     void insert(TimerNode& node, std::uint16_t where);
     void remove(TimerNode& node) noexcept;

@@ -74,6 +74,7 @@ void Worker::run() {
         take_inbox();
         if (!timers_.empty()) timers_.expire(now());
         resume_tasks();
+        if (renewals_.any()) renewals_.stamp(timers_, now());
         flush();
         reap_or_park();
         bump(passes_);
@@ -238,6 +239,19 @@ void schedule(TaskContext& task) noexcept {
 void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept {
     task.resume = handle;
     task.worker->make_runnable(task);
+}
+
+// ---- limits
+
+// A ManualClock costs nothing to read, and may be advanced before this pass ends: no stamp then.
+void Worker::renew(RenewedTimer& timer, const Limit& limit) noexcept {
+    if (!limit.counts_from_start() || runtime_.options.clock) {
+        timer.renew(timers_, limit.from(now()));
+        return;
+    }
+    if (renewals_.add(timer, limit.duration())) return;
+    renewals_.stamp(timers_, now());
+    renewals_.add(timer, limit.duration());
 }
 
 // ---- flush and starvation

@@ -5,7 +5,7 @@
 // One pass of the loop:
 //   1 take in the inbox and the buffers that other threads returned
 //   2 fire the timers that are due
-//   3 resume runnable tasks, at most `task_budget`
+//   3 resume runnable tasks, at most `task_budget`, then read the clock for the limits that they have begun
 //   4 flush what they wrote (one gathered send for each Link)
 //   5 hand everything to the backend and deliver completions: without waiting while tasks are runnable, else spin
 //     for options.spin, else park
@@ -20,6 +20,7 @@
 #include "runtime/src/backend.hpp"
 #include "runtime/src/inbox.hpp"
 #include "runtime/src/park_state.hpp"
+#include "runtime/src/renewed_timer.hpp"
 #include "runtime/src/timer_queue.hpp"
 
 #include <atomic>
@@ -132,6 +133,8 @@ public:
     Backend& backend() noexcept { return *backend_; }
     BufferPool& buffers() noexcept { return backend_->buffers(); }
     TimerQueue& timers() noexcept { return timers_; }
+    // Sets the timer's deadline for a wait that begins now. A task's doing: the timer must live to the end of the pass.
+    void renew(RenewedTimer& timer, const Limit& limit) noexcept;
     Instant now() const noexcept { return backend_->now(); }
     bool draining() const noexcept { return draining_; }
     bool cancelling() const noexcept { return cancelling_; }
@@ -182,6 +185,7 @@ private:
     unsigned index_;
     std::unique_ptr<Backend> backend_;
     TimerQueue timers_;
+    Renewals renewals_;  // since step 3 began
 
     InboxNode* ready_head_ = nullptr;  // the RunNodes of tasks, linked by `next`
     InboxNode* ready_tail_ = nullptr;

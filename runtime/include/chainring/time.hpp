@@ -45,6 +45,8 @@ public:
         const Duration duration(value_);
         return duration > Instant::max() - start ? Instant::max() : start + duration;
     }
+    bool counts_from_start() const noexcept { return !(value_ & 1); }
+    Duration duration() const noexcept { return Duration(value_); }  // only if it counts from the start
 
 private:
     static constexpr Duration::rep never = std::numeric_limits<Duration::rep>::min();
