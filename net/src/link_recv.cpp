@@ -220,10 +220,7 @@ bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> 
     if (node.context->cancelled) return refuse(Wake::cancelled);
     reader_ = &op;
     suspend(op, node, handle);
-    if (op.limit_.given())
-        home().renew(timer(), op.limit_);
-    else
-        timer().stop();
+    if (op.limit_.given()) home().renew(timer(), op.limit_);
     if (!draining_ || reading_allowed()) {
         want_data();
         return true;

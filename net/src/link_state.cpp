@@ -102,7 +102,7 @@ void LinkState::link_dropped() noexcept {
     take_posts();
     refuse_posts();
     drop_unread();
-    home().timers().arm(timer(), home().now() + linger_time);
+    home().renew_now(timer(), linger_time);
     flushed();
 }
 
@@ -118,7 +118,7 @@ void LinkState::flushed() noexcept {
     }
     phase_ = Phase::lingering;
     if (!std::exchange(fin_sent_, true)) home().backend().shutdown_write(endpoint_.fd);
-    home().timers().arm(timer(), home().now() + linger_time);
+    home().renew_now(timer(), linger_time);
     want_data();
 }
 
@@ -160,7 +160,7 @@ void LinkState::finish_end() noexcept {
     phase_ = Phase::closed;
     drop_unread();
     home().unstarve(*this);
-    home().timers().cancel(timer());
+    home().cancel(timer());
     home().backend().close(endpoint_);
     if (CloseOp* closer = std::exchange(closer_, nullptr))
         if (closer->try_claim(Wake::completed)) closer->finish();
@@ -195,15 +195,17 @@ void LinkState::on_stop(Stop stop) noexcept {
     if (!recv_op().armed) end_idle_reader();
 }
 
-// ---- the timer: one entry per Link, looked at when it falls due
+// ---- the timer: a receive's limit, then the time that closing may take
 
 void LinkState::on_timer() noexcept {
-    if (phase_ == Phase::lingering) {
+    const bool open = phase_ == Phase::open;
+    if (open && (!reader_ || !reader_->limit_.given())) return;  // the next receive with a limit arms it again
+    if (!home().timers().passed(timer())) return;
+    if (open) {
+        wake_reader(Wake::timed_out);
+    } else if (phase_ == Phase::lingering) {
         end();
-        return;
-    }
-    if (phase_ == Phase::flushing) {
-        if (!served_ || closer_) return;
+    } else if (phase_ == Phase::flushing && served_ && !closer_) {
         // No completion for linger_time. A send completes as a whole: whether any of it has gone, its cancel tells.
         if (send_op().armed) {
             stall_check_ = true;
@@ -211,10 +213,7 @@ void LinkState::on_timer() noexcept {
         } else {
             abort();
         }
-        return;
     }
-    if (!reader_) return;  // the next receive with a limit arms it again
-    if (timer().passed(home().timers(), home().now())) wake_reader(Wake::timed_out);
 }
 
 }  // namespace detail

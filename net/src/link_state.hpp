@@ -150,7 +150,7 @@ private:
     LinkRecv& recv_op() noexcept { return *this; }
     LinkSend& send_op() noexcept { return *this; }
     const LinkRecv& recv_op() const noexcept { return *this; }
-    RenewedTimer& timer() noexcept { return *this; }  // its deadline: the waiting receive's
+    RenewedTimer& timer() noexcept { return *this; }
 
     Endpoint endpoint_;
 

@@ -6,8 +6,6 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
-static_assert(sizeof(TimerNode) == 24, "it is part of each Link");
-
 // ---- the wheel
 
 std::uint16_t TimerQueue::place_of(Instant when) const noexcept {
@@ -103,7 +101,10 @@ void TimerQueue::empty_slot(unsigned slot, bool into_heap) {
     unmark(slot);
     for (std::size_t at = 0; at < nodes.size(); ++at) {
         if (at + look_ahead < nodes.size()) __builtin_prefetch(nodes[at + look_ahead], 1);
-        insert(*nodes[at], into_heap ? in_heap : place_of(nodes[at]->when));
+        TimerNode& node = *nodes[at];
+        const bool moved = node.renewed && static_cast<RenewedTimer&>(node).deadline > node.when;
+        if (moved) node.when = static_cast<RenewedTimer&>(node).deadline;
+        insert(node, into_heap && !moved ? in_heap : place_of(node.when));
     }
     if (nodes.capacity() > kept || !slots_[slot].empty()) return;
     nodes.clear();
@@ -136,6 +137,7 @@ Instant TimerQueue::next() noexcept {
 }
 
 void TimerQueue::expire(Instant now) noexcept {
+    now_ = now;
     advance(tick_of(now));
     for (std::size_t left = heap_.size() + further; left > 0 && !heap_.empty(); --left) {
         TimerNode& node = *heap_.front();

@@ -19,8 +19,9 @@
 // Costs that are not O(1): timers that fall due within one tick, or that next() took in, are in a heap of just those;
 // and a slot of the upper levels is emptied in one go (1,000,000 timers spread over 30 s: 70,000 of them at a time).
 //
-// A Link does not come here for each receive: it keeps one entry, renews its deadline by storing it, and the entry is
-// looked at again when it falls due (renewed_timer.hpp).
+// A RenewedTimer's deadline is renewed far more often than it passes, as a Link's limit on each receive is. Renewing
+// only stores the deadline; its entry is looked at when its slot comes up, and goes straight to where the deadline then
+// belongs.
 #pragma once
 
 #include <chainring/config.hpp>
@@ -35,6 +36,12 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
+struct RenewedTimer : TimerNode {
+    RenewedTimer() noexcept { renewed = true; }
+    Instant deadline = Instant::max();  // written by TimerQueue::renew
+};
+static_assert(sizeof(TimerNode) == 24 && sizeof(RenewedTimer) == 32, "they are part of each Link");
+
 class TimerQueue {
 public:
     TimerQueue() noexcept = default;
@@ -44,7 +51,20 @@ public:
     // Arms the node for `when`; an armed node is moved. At Instant::max() it is armed and never fires. May throw
     // std::bad_alloc only when an array has to grow; the node is not armed then.
     void arm(TimerNode& node, Instant when);
+    void arm(RenewedTimer& timer, Instant when) = delete;  // that is renew()
     void cancel(TimerNode& node) noexcept;
+
+    // The timer's deadline is this now, whatever it was. May throw as arm() does.
+    void renew(RenewedTimer& timer, Instant deadline) {
+        timer.deadline = deadline;
+        if (!timer.armed() || timer.when > deadline) arm(static_cast<TimerNode&>(timer), deadline);
+    }
+    // For a RenewedTimer that fires: has its deadline passed? If it is still to come, the timer is armed for it again.
+    bool passed(RenewedTimer& timer) {
+        if (timer.deadline <= now_) return true;
+        arm(static_cast<TimerNode&>(timer), timer.deadline);
+        return false;
+    }
 
     bool empty() const noexcept { return size_ == 0; }
     std::size_t size() const noexcept { return size_; }
@@ -95,7 +115,8 @@ private:
     void sift_up(std::size_t position) noexcept;
     void sift_down(std::size_t position) noexcept;
 
-    Tick base_ = 0;  // the tick of the latest expire(); what is due in it or before is in the heap
+    Instant now_;    // of the latest expire()
+    Tick base_ = 0;  // its tick; what is due in it or before is in the heap
     std::size_t size_ = 0;
     std::uint32_t levels_in_use_ = 0;             // a bit for each level that has a slot in use
     std::array<std::uint64_t, levels> in_use_{};  // a bit for each slot that is not empty

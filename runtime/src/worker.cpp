@@ -74,7 +74,7 @@ void Worker::run() {
         take_inbox();
         if (!timers_.empty()) timers_.expire(now());
         resume_tasks();
-        if (renewals_.any()) renewals_.stamp(timers_, now());
+        stamp_renewals();
         flush();
         reap_or_park();
         bump(passes_);
@@ -243,15 +243,28 @@ void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept 
 
 // ---- limits
 
-// A ManualClock costs nothing to read, and may be advanced before this pass ends: no stamp then.
+// A ManualClock costs nothing to read, and may be advanced before this pass ends: each limit begins at once then.
 void Worker::renew(RenewedTimer& timer, const Limit& limit) noexcept {
-    if (!limit.counts_from_start() || runtime_.options.clock) {
-        timer.renew(timers_, limit.from(now()));
+    if (runtime_.options.clock) {
+        timers_.renew(timer, limit.from(now()));
         return;
     }
-    if (renewals_.add(timer, limit.duration())) return;
-    renewals_.stamp(timers_, now());
-    renewals_.add(timer, limit.duration());
+    if (renewals_.full()) stamp_renewals();
+    renewals_.add(timer, limit);
+}
+
+void Worker::renew_now(RenewedTimer& timer, Duration duration) noexcept {
+    stamp_renewals();
+    timers_.renew(timer, now() + duration);
+}
+
+void Worker::cancel(RenewedTimer& timer) noexcept {
+    stamp_renewals();
+    timers_.cancel(timer);
+}
+
+void Worker::stamp_renewals() noexcept {
+    if (!renewals_.empty()) renewals_.stamp(timers_, now());
 }
 
 // ---- flush and starvation

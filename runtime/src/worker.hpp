@@ -20,7 +20,7 @@
 #include "runtime/src/backend.hpp"
 #include "runtime/src/inbox.hpp"
 #include "runtime/src/park_state.hpp"
-#include "runtime/src/renewed_timer.hpp"
+#include "runtime/src/renewals.hpp"
 #include "runtime/src/timer_queue.hpp"
 
 #include <atomic>
@@ -133,8 +133,11 @@ public:
     Backend& backend() noexcept { return *backend_; }
     BufferPool& buffers() noexcept { return backend_->buffers(); }
     TimerQueue& timers() noexcept { return timers_; }
-    // Sets the timer's deadline for a wait that begins now. A task's doing: the timer must live to the end of the pass.
+    // A RenewedTimer's deadline is set by a task that begins to wait (it then holds from the end of step 3), or at
+    // once; whichever came last holds. It is cancelled before it goes.
     void renew(RenewedTimer& timer, const Limit& limit) noexcept;
+    void renew_now(RenewedTimer& timer, Duration duration) noexcept;
+    void cancel(RenewedTimer& timer) noexcept;
     Instant now() const noexcept { return backend_->now(); }
     bool draining() const noexcept { return draining_; }
     bool cancelling() const noexcept { return cancelling_; }
@@ -170,6 +173,7 @@ private:
     void take_inbox() noexcept;
     void feed_starved() noexcept;
     void resume_tasks() noexcept;
+    void stamp_renewals() noexcept;
     void flush() noexcept;
     void reap_or_park() noexcept;
     void park() noexcept;
@@ -185,7 +189,7 @@ private:
     unsigned index_;
     std::unique_ptr<Backend> backend_;
     TimerQueue timers_;
-    Renewals renewals_;  // since step 3 began
+    Renewals renewals_;  // of this step 3
 
     InboxNode* ready_head_ = nullptr;  // the RunNodes of tasks, linked by `next`
     InboxNode* ready_tail_ = nullptr;

@@ -28,6 +28,7 @@ struct TimerNode {
     Instant when{};
     std::uint32_t position = 0;       // in what `where` says
     std::uint16_t where = not_armed;  // the queue's name for one of its slots, or for its heap
+    bool renewed = false;             // it is a RenewedTimer
     void (*fire)(TimerNode&) noexcept = nullptr;
     bool armed() const noexcept { return where != not_armed; }
 };
@@ -45,8 +46,6 @@ public:
         const Duration duration(value_);
         return duration > Instant::max() - start ? Instant::max() : start + duration;
     }
-    bool counts_from_start() const noexcept { return !(value_ & 1); }
-    Duration duration() const noexcept { return Duration(value_); }  // only if it counts from the start
 
 private:
     static constexpr Duration::rep never = std::numeric_limits<Duration::rep>::min();
