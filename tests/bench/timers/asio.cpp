@@ -10,7 +10,7 @@ class Loop {
 public:
     explicit Loop(timers::Duration timeout) : timeout_(timeout) {}
 
-    void make(std::size_t count) {
+    void make(std::size_t count, bool) {
         connections_.reserve(count);
         for (std::size_t at = 0; at < count; ++at) connections_.push_back({asio::steady_timer(context_)});
     }

@@ -19,10 +19,15 @@ public:
         instance_ = this;
     }
 
-    void make(std::size_t count) {
-        connections_.resize(count);
-        for (Connection& connection : connections_) {
-            connection.timer.fire = [](detail::TimerNode& node) noexcept {
+    void make(std::size_t count, bool renewed) {
+        if (!renewed) {
+            pauses_.resize(count);
+            for (auto& pause : pauses_) pause.timer.fire = [](detail::TimerNode&) noexcept { ++instance_->fired_; };
+            return;
+        }
+        links_.resize(count);
+        for (Link& link : links_) {
+            link.timer.fire = [](detail::TimerNode& node) noexcept {
                 instance_->on_timer(static_cast<detail::RenewedTimer&>(node));
             };
         }
@@ -33,14 +38,14 @@ public:
         work();
     }
     void start(std::size_t at) { renew(at); }
-    void renew(std::size_t at) { worker_.renew(connections_[at].timer, limit_); }
-    void schedule(std::size_t at, Duration deadline) { worker_.timers().arm(connections_[at].timer, made_ + deadline); }
-    void cancel(std::size_t at) { worker_.timers().cancel(connections_[at].timer); }
+    void renew(std::size_t at) { worker_.renew(links_[at].timer, limit_); }
+    void schedule(std::size_t at, Duration deadline) { worker_.timers().arm(pauses_[at].timer, made_ + deadline); }
+    void cancel(std::size_t at) { worker_.timers().cancel(pauses_[at].timer); }
     std::size_t fired() const { return fired_; }
 
 private:
-    using Connection = timers::Connection<detail::RenewedTimer>;
-    static_assert(sizeof(Connection) == sizeof(detail::LinkState));
+    using Link = timers::Connection<detail::RenewedTimer>;
+    static_assert(sizeof(Link) == sizeof(detail::LinkState));
 
     void on_timer(detail::RenewedTimer& timer) noexcept {
         if (worker_.timers().passed(timer)) ++fired_;
@@ -50,7 +55,8 @@ private:
     detail::Worker& worker_;
     detail::Limit limit_;
     Instant made_ = now();
-    std::vector<Connection> connections_;
+    std::vector<Link> links_;
+    std::vector<timers::Connection<detail::TimerNode>> pauses_;
     std::size_t fired_ = 0;
 };
 

@@ -16,7 +16,7 @@ public:
         event_assign(&work_event_, base_, -1, 0, on_work, this);
     }
 
-    void make(std::size_t count) {
+    void make(std::size_t count, bool) {
         connections_.resize(count);
         for (auto& connection : connections_) event_assign(&connection.timer, base_, -1, 0, on_timer, this);
     }

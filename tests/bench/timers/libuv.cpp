@@ -19,7 +19,7 @@ public:
         made_ = uv_now(&loop_);
     }
 
-    void make(std::size_t count) {
+    void make(std::size_t count, bool) {
         connections_.resize(count);
         for (auto& connection : connections_) {
             uv_timer_init(&loop_, &connection.timer);

@@ -16,7 +16,7 @@
 //
 // A peer is a class Loop:
 //     explicit Loop(Duration timeout)     what `start` and `renew` mean
-//     void make(std::size_t count)        that many Connections
+//     void make(std::size_t count, bool renewed)   that many Connections; renewed: for `start` and `renew`
 //     template <class F> void go_round(F&& work)
 //     void start(std::size_t), void renew(std::size_t)
 //     void schedule(std::size_t, Duration deadline), void cancel(std::size_t)   the deadline counts from the Loop's
@@ -133,7 +133,7 @@ int run(int argc, char** argv) {
     const std::string_view scenario = argv[1];
     const std::size_t count = std::strtoul(argv[2], nullptr, 10), operations = std::strtoul(argv[3], nullptr, 10);
     Loop loop(scenario == "due" ? short_timeout(count) : Duration(30s));
-    loop.make(count);
+    loop.make(count, scenario == "renew" || scenario == "due");
     const Outcome outcome = scenario == "renew" ? renew(loop, count, operations)
                             : scenario == "due" ? due(loop, count)
                                                 : schedule_and_cancel(loop, count, operations, scenario == "random");
