@@ -17,7 +17,7 @@
 // doubling; one that has been emptied is given back unless it is small.
 //
 // Costs that are not O(1): timers that fall due within one tick, or that next() took in, are in a heap of just those;
-// and a slot of the upper levels is emptied in one go (1,000,000 timers spread over 30 s: 70,000 of them at a time).
+// and a slot is emptied in one go, up to all that fall due within 67 ms, 4.3 s, 4.6 min, ... of each other.
 //
 // A RenewedTimer's deadline is renewed far more often than it passes, as a Link's limit on each receive is. Renewing
 // only stores the deadline; its entry is looked at when its slot comes up, and goes straight to where the deadline then
@@ -36,9 +36,10 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
+// A deadline and its entry, which is armed for it or for an earlier one.
 struct RenewedTimer : TimerNode {
     RenewedTimer() noexcept { renewed = true; }
-    Instant deadline = Instant::max();  // written by TimerQueue::renew
+    Instant deadline = Instant::max();  // written by TimerQueue::renew only
 };
 static_assert(sizeof(TimerNode) == 24 && sizeof(RenewedTimer) == 32, "they are part of each Link");
 
@@ -72,7 +73,7 @@ public:
     // Instant::max() when there is nothing to wait for. Running out of memory here or in expire() ends the program.
     Instant next() noexcept;
     // Fires what is due at `now`, earliest first. A node that fires may arm and cancel itself and others; what is due
-    // then fires in the same call, except that a call ends after as many timers as were due when it began and 64 more.
+    // then fires in the same call, which ends, however, when it has fired 64 more than could be due at its beginning.
     void expire(Instant now) noexcept;
 
 private:

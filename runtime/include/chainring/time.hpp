@@ -33,8 +33,9 @@ struct TimerNode {
     bool armed() const noexcept { return where != not_armed; }
 };
 
-// When a wait has to end: never, after a while counted from the moment it begins to wait, or at an instant. Eight
-// bytes: the lowest bit of the nanoseconds tells the last two apart; it costs a nanosecond, rounded up.
+// When a wait has to end: never, after a while counted from the moment it begins to wait (a receive's: from the end of
+// that pass of the worker's loop), or at an instant. Eight bytes: the lowest bit of the nanoseconds tells the last two
+// apart; it costs a nanosecond, rounded up.
 class Limit {
 public:
     void within(Duration duration) noexcept { value_ = even(duration.count()); }
