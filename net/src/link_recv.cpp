@@ -220,8 +220,8 @@ bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> 
     if (node.context->cancelled) return refuse(Wake::cancelled);
     reader_ = &op;
     suspend(op, node, handle);
-    read_deadline_ = earlier_of(op.limit_, *op.task);
-    if (read_deadline_ != Instant::max()) arm_read_timer();
+    if (op.task->deadline != Instant::max()) op.limit_.until(earlier_of(op.limit_, *op.task));
+    if (op.limit_.given()) home().renew(timer(), op.limit_);
     if (!draining_ || reading_allowed()) {
         want_data();
         return true;

@@ -266,7 +266,7 @@ void LinkState::on_sent(const Completion& completion) noexcept {
     const int result = completion.result;
     if (result > 0) {
         consume(static_cast<std::size_t>(result));
-        if (phase_ == Phase::flushing && !closer_) home().timers().arm(timer(), home().now() + linger_time);
+        if (phase_ == Phase::flushing && !closer_) home().renew_now(timer(), linger_time);
     }
     gathered_ = 0;
     if (std::exchange(stall_check_, false) && result == -ECANCELED) {

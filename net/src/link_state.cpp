@@ -20,7 +20,7 @@ LinkState::LinkState(Worker& home_worker, int fd) noexcept
     : Resource(home_worker), LinkRecv(OperationKind::recv, &endpoint_), LinkSend(&endpoint_) {
     endpoint_.fd = fd;
     flush = [](FlushNode& node) noexcept { static_cast<LinkState&>(node).flush_node(); };
-    fire = [](TimerNode& node) noexcept { static_cast<LinkState&>(node).on_timer(); };
+    fire = [](TimerNode& node) noexcept { static_cast<LinkState&>(static_cast<RenewedTimer&>(node)).on_timer(); };
     recv_op().complete = [](Operation& operation, const Completion& completion) noexcept {
         static_cast<LinkState&>(static_cast<LinkRecv&>(operation)).on_recv(completion);
     };
@@ -108,7 +108,7 @@ void LinkState::link_dropped() noexcept {
     take_posts();
     refuse_posts();
     drop_unread();
-    home().timers().arm(timer(), home().now() + linger_time);
+    home().renew_now(timer(), linger_time);
     flushed();
 }
 
@@ -124,7 +124,7 @@ void LinkState::flushed() noexcept {
     }
     phase_ = Phase::lingering;
     if (!std::exchange(fin_sent_, true)) home().backend().shutdown_write(endpoint_.fd);
-    home().timers().arm(timer(), home().now() + linger_time);
+    home().renew_now(timer(), linger_time);
     want_data();
 }
 
@@ -166,7 +166,7 @@ void LinkState::finish_end() noexcept {
     phase_ = Phase::closed;
     drop_unread();
     home().unstarve(*this);
-    home().timers().cancel(timer());
+    home().cancel(timer());
     home().backend().close(endpoint_);
     if (CloseOp* closer = std::exchange(closer_, nullptr))
         if (closer->try_claim(Wake::completed)) closer->finish();
@@ -201,19 +201,17 @@ void LinkState::on_stop(Stop stop) noexcept {
     if (!recv_op().armed) end_idle_reader();
 }
 
-// ---- the timer: one entry per Link, looked at when it falls due
-
-void LinkState::arm_read_timer() noexcept {
-    if (!timer().armed() || timer().when > read_deadline_) home().timers().arm(timer(), read_deadline_);
-}
+// ---- the timer: a receive's limit, then the time that closing may take
 
 void LinkState::on_timer() noexcept {
-    if (phase_ == Phase::lingering) {
+    const bool open = phase_ == Phase::open;
+    if (open && (!reader_ || !reader_->limit_.given())) return;  // the next receive with a limit arms it again
+    if (!home().timers().passed(timer())) return;
+    if (open) {
+        wake_reader(Wake::timed_out);
+    } else if (phase_ == Phase::lingering) {
         end();
-        return;
-    }
-    if (phase_ == Phase::flushing) {
-        if (!served_ || closer_) return;
+    } else if (phase_ == Phase::flushing && served_ && !closer_) {
         // No completion for linger_time. A send completes as a whole: whether any of it has gone, its cancel tells.
         if (send_op().armed) {
             stall_check_ = true;
@@ -221,13 +219,7 @@ void LinkState::on_timer() noexcept {
         } else {
             abort();
         }
-        return;
     }
-    if (!reader_ || read_deadline_ == Instant::max()) return;  // the next receive with a limit arms it again
-    if (read_deadline_ > home().now())
-        home().timers().arm(timer(), read_deadline_);
-    else
-        wake_reader(Wake::timed_out);
 }
 
 // ---- reports

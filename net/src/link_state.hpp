@@ -46,7 +46,7 @@ struct LinkSend : SendOperation {
     using SendOperation::SendOperation;
 };
 
-class LinkState final : public Resource, LinkRecv, LinkSend, FlushNode, StarvedNode, TimerNode, InboxNode {
+class LinkState final : public Resource, LinkRecv, LinkSend, FlushNode, StarvedNode, RenewedTimer, InboxNode {
 public:
     static constexpr std::size_t read_ahead = 64 * 1024;  // unread bytes above which a Link stops reading
     // Closing of a served Link: how long the peer may take for its FIN, and without taking any byte.
@@ -125,7 +125,6 @@ private:
     void end_read_side(ReadSide side, int error) noexcept;
     void advance_reader() noexcept;
     void wake_reader(Wake why) noexcept;
-    void arm_read_timer() noexcept;
     void on_timer() noexcept;
 
     // Sending (link_send.cpp)
@@ -154,7 +153,7 @@ private:
     LinkRecv& recv_op() noexcept { return *this; }
     LinkSend& send_op() noexcept { return *this; }
     const LinkRecv& recv_op() const noexcept { return *this; }
-    TimerNode& timer() noexcept { return *this; }
+    RenewedTimer& timer() noexcept { return *this; }
 
     Endpoint endpoint_;
 
@@ -162,7 +161,6 @@ private:
     Segment* unread_head_ = nullptr;
     Segment* unread_tail_ = nullptr;
     std::size_t unread_bytes_ = 0;
-    Instant read_deadline_ = Instant::max();  // of the waiting receive; the timer is looked at lazily
 
     SendUnit* out_head_ = nullptr;
     SendUnit* out_tail_ = nullptr;

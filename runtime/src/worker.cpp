@@ -90,6 +90,7 @@ void Worker::run() {
         take_inbox();
         if (!timers_.empty()) timers_.expire(now());
         resume_tasks();
+        stamp_renewals();
         flush();
         reap_or_park();
         bump(passes_);
@@ -264,6 +265,32 @@ void schedule(TaskContext& task) noexcept {
 void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept {
     task.resume = handle;
     task.worker->make_runnable(task);
+}
+
+// ---- limits
+
+// A ManualClock costs nothing to read, and may be advanced before this pass ends: each limit begins at once then.
+void Worker::renew(RenewedTimer& timer, const Limit& limit) noexcept {
+    if (runtime_.options.clock) {
+        timers_.renew(timer, limit.from(now()));
+        return;
+    }
+    if (renewals_.full()) stamp_renewals();
+    renewals_.add(timer, limit);
+}
+
+void Worker::renew_now(RenewedTimer& timer, Duration duration) noexcept {
+    stamp_renewals();
+    timers_.renew(timer, now() + duration);
+}
+
+void Worker::cancel(RenewedTimer& timer) noexcept {
+    stamp_renewals();
+    timers_.cancel(timer);
+}
+
+void Worker::stamp_renewals() noexcept {
+    if (!renewals_.empty()) renewals_.stamp(timers_, now());
 }
 
 // ---- flush and starvation

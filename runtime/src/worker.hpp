@@ -5,7 +5,7 @@
 // One pass of the loop:
 //   1 take in the inbox and the buffers that other threads returned
 //   2 fire the timers that are due
-//   3 resume runnable tasks, at most `task_budget`
+//   3 resume runnable tasks, at most `task_budget`, then read the clock for the limits that they have begun
 //   4 flush what they wrote (one gathered send for each Link)
 //   5 hand everything to the backend and deliver completions: without waiting while tasks are runnable, else spin
 //     for options.spin, else park
@@ -20,6 +20,7 @@
 #include "runtime/src/backend.hpp"
 #include "runtime/src/inbox.hpp"
 #include "runtime/src/park_state.hpp"
+#include "runtime/src/renewals.hpp"
 #include "runtime/src/task_report.hpp"
 #include "runtime/src/timer_queue.hpp"
 
@@ -133,6 +134,11 @@ public:
     Backend& backend() noexcept { return *backend_; }
     BufferPool& buffers() noexcept { return backend_->buffers(); }
     TimerQueue& timers() noexcept { return timers_; }
+    // A RenewedTimer's deadline is set by a task that begins to wait (it then holds from the end of step 3), or at
+    // once; whichever came last holds. It is cancelled before it goes.
+    void renew(RenewedTimer& timer, const Limit& limit) noexcept;
+    void renew_now(RenewedTimer& timer, Duration duration) noexcept;
+    void cancel(RenewedTimer& timer) noexcept;
     Instant now() const noexcept { return backend_->now(); }
     // The time of this pass for reports, in units of 2^24 ns (17 ms); wraps after two years.
     std::uint32_t ticks() const noexcept { return ticks_; }
@@ -172,6 +178,7 @@ private:
     void take_inbox() noexcept;
     void feed_starved() noexcept;
     void resume_tasks() noexcept;
+    void stamp_renewals() noexcept;
     void flush() noexcept;
     void reap_or_park() noexcept;
     void park() noexcept;
@@ -187,6 +194,7 @@ private:
     unsigned index_;
     std::unique_ptr<Backend> backend_;
     TimerQueue timers_;
+    Renewals renewals_;  // of this step 3
 
     InboxNode* ready_head_ = nullptr;  // the RunNodes of tasks, linked by `next`
     InboxNode* ready_tail_ = nullptr;

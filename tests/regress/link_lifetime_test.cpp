@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+#include "net/src/link_state.hpp"
 #include "tests/unit/support.hpp"
 
 #include <fstream>
@@ -290,6 +291,67 @@ TEST_CASE("closing waits for a peer that reads slowly, as long as it reads") {
             }
             CHECK(received == total);
             CHECK(passed > 10s);
+            serving.cancel();
+            co_await serving.join();
+        },
+        &clock);
+}
+
+namespace {
+
+Task<> recv_within(Link* link, Duration limit, std::error_code* end) {
+    *end = (co_await link->recv().within(limit)).error();
+}
+Task<> one_limited_recv(Link link) {
+    (void)co_await link.recv().within(10min);
+}
+Task<> serve_one_limited_recv(Listener* listener) {
+    co_await listener->serve(one_limited_recv);
+}
+
+}  // namespace
+
+TEST_CASE("a Link that ends in the pass in which its receive's limit begins leaves no timer behind") {
+    in_runtime([]() -> Task<> {
+        for (int round = 0; round < 50; ++round) {
+            auto pair = co_await connected();
+            std::error_code end;
+            Scope scope;
+            scope.spawn(recv_within, &pair.near, 2ms, &end);
+            co_await yield();
+            pair.near.abort();
+            co_await scope.join();
+            CHECK(end == Errc::closed);
+        }
+        co_await sleep_for(5ms);  // each would be due by now
+    });
+}
+
+TEST_CASE("the long limit of a receive does not lengthen the time that closing its Link may take") {
+    ManualClock clock;
+    RuntimeOptions options = one_worker();
+    options.clock = &clock;
+    in_runtime_with(
+        options,
+        [](ManualClock* time) -> Task<> {
+            constexpr std::size_t count = 40;
+            auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+            Scope serving;
+            serving.spawn(serve_one_limited_recv, &listener);
+            std::vector<Link> clients;
+            for (std::size_t client = 0; client < count; ++client)
+                clients.push_back((co_await Link::connect(listener.address())).value());
+            while (metrics().links < 2 * count) co_await yield();
+            for (Link& client : clients) (co_await client.send("x")).value();
+            std::byte none[1];
+            for (Link& client : clients) {  // it lingers: its end of stream has come, ours has not gone
+                const auto end = co_await client.recv(none);
+                CHECK(end.error() == Errc::eof);
+            }
+            CHECK(metrics().links == 2 * count);
+            time->advance(detail::LinkState::linger_time);
+            while (metrics().links > count) co_await yield();
+            for (Link& client : clients) client.abort();
             serving.cancel();
             co_await serving.join();
         },

@@ -22,15 +22,18 @@ namespace detail {
 
 // An entry of a worker's timer queue, embedded in what waits. Owned and touched by that worker only.
 struct TimerNode {
-    static constexpr std::uint32_t not_armed = std::numeric_limits<std::uint32_t>::max();
+    static constexpr std::uint16_t not_armed = std::numeric_limits<std::uint16_t>::max();
     Instant when{};
-    std::uint32_t position = not_armed;
+    std::uint32_t position = 0;       // in what `where` says
+    std::uint16_t where = not_armed;  // the queue's name for one of its slots, or for its heap
+    bool renewed = false;             // it is a RenewedTimer
     void (*fire)(TimerNode&) noexcept = nullptr;
-    bool armed() const noexcept { return position != not_armed; }
+    bool armed() const noexcept { return where != not_armed; }
 };
 
-// When a wait has to end: never, after a while counted from the moment it begins to wait, or at an instant. Eight
-// bytes: the lowest bit of the nanoseconds tells the last two apart; it costs a nanosecond, rounded up.
+// When a wait has to end: never, after a while counted from the moment it begins to wait (a receive's: from the end of
+// that pass of the worker's loop), or at an instant. Eight bytes: the lowest bit of the nanoseconds tells the last two
+// apart; it costs a nanosecond, rounded up.
 class Limit {
 public:
     void within(Duration duration) noexcept { value_ = even(duration.count()); }

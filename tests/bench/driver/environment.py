@@ -37,13 +37,18 @@ def _compiler(build_dir):
         return "unknown"
 
 
-def describe(build_dir, options):
+def machine(build_dir):
     return {
         "kernel": platform.release(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} CPUs",
-        "pinned": f"server to cpu {options.server_cpu}, generator to cpu {options.load_cpu}",
         "compiler": _compiler(build_dir),
         "build type": build.cache_entry(build_dir, "CMAKE_BUILD_TYPE") or "unknown",
+    }
+
+
+def describe(build_dir, options):
+    return machine(build_dir) | {
+        "pinned": f"server to cpu {options.server_cpu}, generator to cpu {options.load_cpu}",
         "congestion control": _first_line("/proc/sys/net/ipv4/tcp_congestion_control"),
         "backend": options.backend,
         "spin": f"{options.spin} us",
