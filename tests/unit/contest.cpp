@@ -159,7 +159,7 @@ Task<> all_rounds(Contest* contest, const Setting* setting, Random* random) {
     const Balance before = Balance::now();
     co_await contest->begin();
     if (setting->ending == Ending::cancel) {
-        for (unsigned count = 0; count < 20; ++count) {
+        for (unsigned count = 0; count < 20 / contest->fewer + 1; ++count) {
             co_await cancelled_before_it_begins(contest, random);
             if (contest->waits) co_await cancelled_while_it_waits(contest, random);
         }
