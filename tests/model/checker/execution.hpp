@@ -128,8 +128,8 @@ public:
 private:
     static void thread_main();
     void point();
-    bool enabled(unsigned thread) const;
-    unsigned enabled_mask() const;
+    bool holds(bool (*ready)(void*), void* subject);
+    unsigned enabled_mask();
     unsigned pick(bool self_may_stay);
     void change_to(unsigned next);
     void step();

@@ -110,16 +110,21 @@ void Execution::leave_turn(unsigned thread) noexcept {
     for (Thread& other : threads_) other.yields_to = std::uint8_t(other.yields_to & ~(1U << thread));
 }
 
-bool Execution::enabled(unsigned thread) const {
-    const Thread& candidate = threads_[thread];
-    if (candidate.state == Thread::State::runnable) return true;
-    return candidate.state == Thread::State::blocked && candidate.ready(candidate.subject);
+bool Execution::holds(bool (*ready)(void*), void* subject) {
+    in_predicate_ = true;
+    const bool held = ready(subject);
+    in_predicate_ = false;
+    return held;
 }
 
-unsigned Execution::enabled_mask() const {
+unsigned Execution::enabled_mask() {
     unsigned mask = 0;
-    for (unsigned i = 0; i < max_threads; ++i)
-        if (enabled(i)) mask |= 1U << i;
+    for (unsigned i = 0; i < max_threads; ++i) {
+        const Thread& thread = threads_[i];
+        if (thread.state == Thread::State::runnable ||
+            (thread.state == Thread::State::blocked && holds(thread.ready, thread.subject)))
+            mask |= 1U << i;
+    }
     return mask;
 }
 
@@ -134,9 +139,7 @@ unsigned Execution::ask(Question question, std::span<const std::uint8_t> all, st
 
 // The next thread. Going on with the same one is free, as is changing where it cannot go on.
 unsigned Execution::pick(bool self_may_stay) {
-    in_predicate_ = true;
     const unsigned ready = enabled_mask();
-    in_predicate_ = false;
     unsigned mask = ready;
     for (unsigned i = 0; i < max_threads; ++i) {
         threads_[i].yields_to = std::uint8_t(threads_[i].yields_to & ready);  // one that blocks has had its turn
@@ -207,9 +210,7 @@ void Execution::wait(bool (*ready)(void*), void* subject, const char* reason, co
     thread.subject = subject;
     thread.reason = reason;
     thread.where = where;
-    in_predicate_ = true;
-    const bool stay = ready(subject);
-    in_predicate_ = false;
+    const bool stay = holds(ready, subject);
     if (tracing_ && !stay) note((std::string("waits: ") + reason).c_str(), where);
     change_to(pick(stay));
     thread.state = Thread::State::runnable;
