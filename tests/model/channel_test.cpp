@@ -127,6 +127,7 @@ TEST_CASE("channel: close ends every wait, and what was taken before is still re
             traffic.close();
             check(traffic.send(2, false) == Wake::closed, "a closed channel takes nothing");
         }
+        check(traffic.channel.size() == 0, "a receiver that is told closed has left nothing, and nothing comes later");
         traffic.settle();
     }));
 }
