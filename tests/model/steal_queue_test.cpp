@@ -8,6 +8,8 @@
 #include <deque>
 #include <doctest/doctest.h>
 #include <memory>
+#include <type_traits>
+#include <vector>
 
 namespace {
 
@@ -38,6 +40,33 @@ void steal_and_pop_all(Queue<Capacity>& own, Queue<Capacity>& victim, model::Tal
     if (const Node* node = own.steal_from(victim)) tally.take(*node);
     pop_all(own, tally);
 }
+
+// A slot that knows when its value was copied. The checker's loads never read what is stored later, so that an order
+// which forbids just this has to be looked at: a slot may be overwritten only after a copy of its value, by the one who
+// took it, has happened.
+template <class T>
+class Slot {
+public:
+    Slot(T value = T()) : value_(value) {}
+    T load(std::memory_order order) const {
+        const T value = value_.load(order);
+        copies_.push_back(model::moment());
+        return value;
+    }
+    void store(T value, std::memory_order order) {
+        bool copied = copies_.empty();  // nobody has had it
+        for (const model::Moment copy : copies_) copied |= model::happened_before(copy);
+        model::check(copied, "a slot is overwritten after it was copied");
+        copies_.clear();
+        value_.store(value, order);
+    }
+
+private:
+    model::Atomic<T> value_;
+    mutable std::vector<model::Moment> copies_;
+};
+template <class T>
+using WatchedSlots = std::conditional_t<std::is_pointer_v<T>, Slot<T>, model::Atomic<T>>;
 
 // For queues that are not filled to the brim.
 struct NoOverflow {
@@ -77,6 +106,32 @@ TEST_CASE("an owner that pushes around the wrap of the ring and two thieves take
             pop_all(queue, nodes.tally);
         }
         nodes.tally.take_all(injection.pop(5));
+        model::check(nodes.tally.complete(), "nothing is lost");
+    }));
+}
+
+TEST_CASE("an owner overwrites a slot only after the thief that took its node has copied it") {
+    CHECK(model::holds({.preemptions = 3}, [] {
+        using Watched = chainring::detail::StealQueue<Node, WatchedSlots, 2>;
+        Nodes<4> nodes;
+        Watched queue, mine;
+        NoOverflow none;
+        queue.push(nodes[0], none);
+        queue.push(nodes[1], none);
+        model::Atomic<unsigned> taken{0};
+        {
+            auto thief = model::spawn([&] {
+                for (unsigned i = 0; i < 2; ++i) {
+                    if (const Node* node = mine.steal_from(queue)) nodes.tally.take(*node);
+                    taken.fetch_add(1, std::memory_order_relaxed);  // tells that there is room, and orders nothing
+                }
+            });
+            for (unsigned i = 0; i < 2; ++i) {
+                while (taken.load(std::memory_order_relaxed) == i) model::yield();
+                queue.push(nodes[2 + i], none);
+            }
+        }
+        while (const Node* node = queue.pop()) nodes.tally.take(*node);
         model::check(nodes.tally.complete(), "nothing is lost");
     }));
 }

@@ -106,6 +106,7 @@ public:
     void yield(const Where& where);
     void wait(bool (*ready)(void*), void* subject, const char* reason, const Where& where);
     unsigned self() const noexcept { return self_; }
+    const Clock& clock() const noexcept { return threads_[self_].clock; }
     [[noreturn]] void fail(const std::string& what);
 
     // Memory.
@@ -136,8 +137,8 @@ private:
     void leave_turn(unsigned thread) noexcept;
     unsigned ask(Question question, std::span<const std::uint8_t> all, std::size_t allowed);
 
-    Clock& clock() noexcept { return threads_[self_].clock; }
-    std::uint32_t tick() noexcept { return ++clock().at[self_]; }
+    Clock& view() noexcept { return threads_[self_].clock; }
+    std::uint32_t tick() noexcept { return ++view().at[self_]; }
     Location* find(const void* address) noexcept;
     Location& access(const void* address, const char* name, const Where& where);
     std::size_t floor_of(const Location& location, std::memory_order order) const noexcept;

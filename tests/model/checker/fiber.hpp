@@ -34,10 +34,10 @@ private:
     std::unique_ptr<std::byte[]> stack_;
     void (*entry_)() = nullptr;
     // For the sanitizers:
-    const void* bottom_ = nullptr;
-    std::size_t size_ = 0;
-    void* fake_stack_ = nullptr;
-    void* tsan_ = nullptr;
+    [[maybe_unused]] const void* bottom_ = nullptr;
+    [[maybe_unused]] std::size_t size_ = 0;
+    [[maybe_unused]] void* fake_stack_ = nullptr;
+    [[maybe_unused]] void* tsan_ = nullptr;
 };
 
 }  // namespace model::detail

@@ -95,7 +95,7 @@ void Execution::destroy(const void* address, const Where& where) {
     if (!location || !location->alive) fail("an object is destroyed twice (" + place(where) + ")");
     if (tracing_ && location->kind != Kind::data) trace("destroyed", location, "", where);
     for (unsigned i = 0; i < max_threads; ++i)
-        if (!clock().covers(i, location->accessed.at[i]))
+        if (!view().covers(i, location->accessed.at[i]))
             fail("destroyed while another thread may still use it: " + describe(*location) + ", last used by thread " +
                  std::to_string(i) + ", destroyed by thread " + std::to_string(self_));
     if (location->owner >= 0) fail("a mutex is destroyed while it is held: " + describe(*location));
@@ -112,10 +112,10 @@ Location& Execution::access(const void* address, const char* name, const Where& 
              in(where) + ")");
     }
     if (in_predicate_) return *location;
-    if (!clock().covers(location->creator, location->created))
+    if (!view().covers(location->creator, location->created))
         fail("data race: thread " + std::to_string(self_) + " uses an object whose construction it need not see: " +
              describe(*location) + " (" + name + in(where) + ")");
-    location->accessed.at[self_] = clock().at[self_] + 1;  // the time of the event that follows
+    location->accessed.at[self_] = view().at[self_] + 1;  // the time of the event that follows
     return *location;
 }
 
@@ -149,7 +149,7 @@ std::size_t Execution::choose_store(const Location& location, std::size_t floor,
 }
 
 void Execution::read_from(Location& location, std::size_t store, std::memory_order order) {
-    if (acquires(order)) clock().join(location.stores[store].released);
+    if (acquires(order)) view().join(location.stores[store].released);
     const std::uint32_t now = tick();
     if (order == std::memory_order_seq_cst) location.sc_floor = std::max(location.sc_floor, store);
     for (const Read& read : location.reads)
@@ -161,7 +161,7 @@ void Execution::read_from(Location& location, std::size_t store, std::memory_ord
 void Execution::append(Location& location, Word value, std::memory_order order, bool continues) {
     Store next{value, continues ? location.stores.back().released : Clock{}, 0, std::uint8_t(self_)};
     next.time = tick();
-    if (releases(order)) next.released.join(clock());
+    if (releases(order)) next.released.join(view());
     location.stores.push_back(next);
     if (order == std::memory_order_seq_cst) location.sc_floor = location.stores.size() - 1;
 }
@@ -193,7 +193,7 @@ Word Execution::update(const void* address, Word (*apply)(Word, Word), Word oper
     Location& location = access(address, name, where);
     const Word before = location.stores.back().value;
     const Word after = apply(before, operand);
-    if (acquires(order)) clock().join(location.stores.back().released);
+    if (acquires(order)) view().join(location.stores.back().released);
     append(location, after, order, true);
     if (tracing_)
         trace(name, &location,
@@ -226,7 +226,7 @@ bool Execution::compare_exchange(const void* address, Word& expected, Word desir
                   where);
         return false;
     }
-    if (acquires(success)) clock().join(location.stores.back().released);
+    if (acquires(success)) view().join(location.stores.back().released);
     append(location, desired, success, true);
     if (tracing_)
         trace("compare_exchange", &location,
@@ -255,7 +255,7 @@ void Execution::lock(const void* address, const Where& where) {
         location = &access(address, "lock", where);
     }
     location->owner = int(self_);
-    clock().join(location->released);
+    view().join(location->released);
     tick();
     if (tracing_) trace("lock", location, "", where);
 }
@@ -266,7 +266,7 @@ bool Execution::try_lock(const void* address, const Where& where) {
     const bool taken = location.owner < 0;
     if (taken) {
         location.owner = int(self_);
-        clock().join(location.released);
+        view().join(location.released);
     }
     tick();
     if (tracing_) trace("try_lock", &location, taken ? "taken" : "is held", where);
@@ -279,7 +279,7 @@ void Execution::unlock(const void* address, const Where& where) {
     if (location.owner != int(self_)) fail("a thread unlocks a mutex that it does not hold: " + describe(location));
     location.owner = -1;
     tick();
-    location.released = clock();
+    location.released = view();
     if (tracing_) trace("unlock", &location, "", where);
 }
 
@@ -289,7 +289,7 @@ void Execution::read_data(const void* address, const Where& where) {
     if (in_predicate_) return;
     Location& location = access(address, "read", where);
     if (tracing_) trace("read", &location, "", where);
-    if (!clock().covers(location.writer, location.written))
+    if (!view().covers(location.writer, location.written))
         fail("data race: thread " + std::to_string(self_) + " reads what thread " + std::to_string(location.writer) +
              " writes: " + describe(location) + in(where));
     location.read.at[self_] = tick();
@@ -298,11 +298,11 @@ void Execution::read_data(const void* address, const Where& where) {
 void Execution::write_data(const void* address, const Where& where) {
     Location& location = access(address, "write", where);
     if (tracing_) trace("write", &location, "", where);
-    if (!clock().covers(location.writer, location.written))
+    if (!view().covers(location.writer, location.written))
         fail("data race: threads " + std::to_string(self_) + " and " + std::to_string(location.writer) +
              " write: " + describe(location) + in(where));
     for (unsigned i = 0; i < max_threads; ++i)
-        if (!clock().covers(i, location.read.at[i]))
+        if (!view().covers(i, location.read.at[i]))
             fail("data race: thread " + std::to_string(self_) + " writes what thread " + std::to_string(i) +
                  " reads: " + describe(location) + in(where));
     location.writer = std::uint8_t(self_);

@@ -107,6 +107,19 @@ void wait_until(Condition condition, const char* what = "for a condition", const
                                       &condition, what, where);
 }
 
+// The moment of the calling thread's last operation, and whether it happens before the calling thread's next one.
+struct Moment {
+    unsigned thread;
+    std::uint32_t time;
+};
+inline Moment moment() noexcept {
+    const detail::Execution& execution = detail::Execution::current();
+    return {execution.self(), execution.clock().at[execution.self()]};
+}
+inline bool happened_before(Moment moment) noexcept {
+    return detail::Execution::current().clock().covers(moment.thread, moment.time);
+}
+
 // A line in the trace.
 inline void note(const char* text, const Where& where = Where::current()) {
     detail::Execution::current().note(text, where);

@@ -225,7 +225,7 @@ unsigned Execution::spawn(std::function<void()> body, const Where& where) {
         Thread& thread = threads_[i];
         if (thread.state != Thread::State::absent) continue;
         tick();
-        thread.clock = clock();
+        thread.clock = view();
         thread.clock.at[i] = 1;
         thread.yields_to = 0;
         thread.body = std::move(body);
@@ -243,7 +243,7 @@ void Execution::join(unsigned thread, const Where& where) {
     } target{&threads_[thread]};
     wait([](void* subject) { return static_cast<Join*>(subject)->thread->state == Thread::State::finished; }, &target,
          "for a thread to end", where);
-    clock().join(threads_[thread].clock);
+    view().join(threads_[thread].clock);
     tick();
 }
 
