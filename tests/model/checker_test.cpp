@@ -198,6 +198,21 @@ TEST_CASE("read-modify-writes lose nothing; a load and a store do") {
     CHECK(outcome.choices == model::explore({}, torn).choices);
 }
 
+TEST_CASE("random schedules find what lies beyond the bounds of the exhaustive part") {
+    const auto torn = [] {
+        Atomic<int> x{0};
+        {
+            auto one = model::spawn([&] { x.store(x.load(seq_cst) + 1, seq_cst); });
+            auto two = model::spawn([&] { x.store(x.load(seq_cst) + 1, seq_cst); });
+        }
+        model::check(x.load(relaxed) == 2, "two increments");
+    };
+    const model::Options none{.preemptions = 0, .stale_reads = 0, .pct = 0, .walks = 0};
+    CHECK(model::explore(none, torn).held);
+    CHECK(model::fails({.preemptions = 0, .stale_reads = 0, .pct = 1000, .walks = 0}, "two increments", torn));
+    CHECK(model::fails({.preemptions = 0, .stale_reads = 0, .pct = 0, .walks = 1000}, "two increments", torn));
+}
+
 TEST_CASE("a weak exchange fails for no reason, once in an execution") {
     Outcomes outcomes;
     model::holds({}, [&] {

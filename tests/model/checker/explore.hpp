@@ -49,6 +49,7 @@ struct Outcome {
     std::uint64_t executions = 0;
 };
 
+// For bodies that may fail, too; prints nothing. holds() is for those that must not.
 Outcome explore(const Options& options, const std::function<void()>& body);
 
 // explore(), and one line on stdout with the figures; on failure the trace too.
