@@ -77,8 +77,8 @@ ConnectOp::~ConnectOp() = default;
 
 bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
     if (error_) return false;
-    detail::Worker& worker = *node.context->worker;
-    if (node.context->cancelled) {
+    detail::Worker& worker = *node.context->worker();
+    if (node.context->is_cancelled()) {
         error_ = Errc::cancelled;
         return false;
     }
@@ -106,6 +106,7 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
         if (const int error = worker.backend().connect_now(*fd, static_cast<const sockaddr*>(to_.data()),
                                                            static_cast<socklen_t>(to_.size())))
             error_ = std::error_code(error, std::system_category());
+        end_attempt(worker);
         return false;
     }
     attempt.address = static_cast<const sockaddr*>(to_.data());
@@ -122,6 +123,7 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
             op.error_ = Errc::cancelled;
         else
             op.error_ = {-completion.result, std::system_category()};
+        op.end_attempt(*op.task->worker());
         if (op.try_claim(detail::Wake::completed)) op.finish();
     };
     waits_in = detail::WaitKind::connect;
@@ -134,20 +136,22 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
 void ConnectOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
     auto& self = static_cast<ConnectOp&>(waiter);
     self.attempt_->ending = why;
-    self.task->worker->backend().cancel(*self.attempt_);
+    self.task->worker()->backend().cancel(*self.attempt_);
+}
+
+// On the worker where the attempt was made. The descriptor goes over to the Link; the epoll backend registers it anew
+// for its new endpoint.
+void ConnectOp::end_attempt(detail::Worker& worker) noexcept {
+    if (error_)
+        worker.backend().close(attempt_->socket);
+    else
+        fd_ = worker.backend().release(attempt_->socket);
 }
 
 Result<Link> ConnectOp::await_resume() noexcept {
-    if (!attempt_) return error_;
-    detail::Backend& backend = task->worker->backend();
-    if (error_) {
-        backend.close(attempt_->socket);
-        return error_;
-    }
-    // The descriptor goes over to the Link; the epoll backend registers it anew for its new endpoint.
-    const int fd = backend.release(attempt_->socket);
+    if (error_) return error_;
     try {
-        return Link(detail::LinkState::adopt(*task->worker, fd));
+        return Link(detail::LinkState::adopt(*detail::Worker::current(), fd_));
     } catch (...) {
         return std::make_error_code(std::errc::not_enough_memory);
     }

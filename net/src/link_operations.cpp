@@ -12,11 +12,44 @@
 
 CHAINRING_BEGIN_NAMESPACE
 
+// ---- at home
+
+namespace {
+
+// An operation of a Link begins at the Link's home. A task that is elsewhere, because it was stolen or has an affinity,
+// goes there for it: the task is in no queue meanwhile, and does not wait, so that nobody ends it before it has begun.
+void go_home(detail::Waiter& op, detail::LinkState& link, detail::FrameNode& node, std::coroutine_handle<> handle,
+             void (*arrive)(detail::InboxNode&) noexcept) noexcept {
+    link.add_handle();  // for the way: another task may drop the Link meanwhile
+    detail::TaskContext& task = *node.context;
+    task.resume = handle;
+    task.leaf = &node;
+    task.waiter = &op;
+    detail::send_to(link.home(), task, arrive);
+}
+
+detail::TaskContext& arrived_task(detail::InboxNode& node) noexcept {
+    auto& task = static_cast<detail::TaskContext&>(static_cast<detail::RunNode&>(node));
+    task.set_worker(*detail::Worker::current());
+    return task;
+}
+
+// The operation has begun at home: `waits` or, with nothing to wait for, lets its task go on.
+void has_begun(detail::TaskContext& task, detail::LinkState& link, bool waits) noexcept {
+    if (!waits) {
+        task.waiter = nullptr;
+        task.worker()->make_runnable(task);
+    }
+    link.drop_handle();
+}
+
+}  // namespace
+
 // ---- receives
 
 namespace detail {
 
-ReadOp::ReadOp(LinkState* link, Step step) noexcept : link_(link), step_(step) {
+ReadOp::ReadOp(LinkState* link, const Kind& kind) noexcept : link_(link), kind_(&kind) {
     waits_in = WaitKind::recv;
     cancel = [](Waiter& waiter, Wake why) noexcept {
         auto& self = static_cast<ReadOp&>(waiter);
@@ -25,77 +58,79 @@ ReadOp::ReadOp(LinkState* link, Step step) noexcept : link_(link), step_(step) {
 }
 
 bool ReadOp::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    return link_->start_read(*this, node, handle);
+    if (link_->at_home()) return link_->start_read(*this, node, handle);
+    go_home(*this, *link_, node, handle, arrive);
+    return true;
 }
 
-std::error_code ReadOp::error() const noexcept {
-    return link_->read_error(outcome());
+void ReadOp::arrive(InboxNode& node) noexcept {
+    TaskContext& task = arrived_task(node);
+    auto& self = static_cast<ReadOp&>(*task.waiter);
+    LinkState& link = *self.link_;
+    has_begun(task, link, link.start_read(self, *task.leaf, task.resume));
 }
 
 }  // namespace detail
 
-namespace {
+const detail::ReadOp::Kind RecvOp::kind = {[](detail::ReadOp& op) noexcept {
+                                               auto& self = static_cast<RecvOp&>(op);
+                                               detail::Segment* all = self.link_->take_all_unread();
+                                               if (all) self.chain_ = all;
+                                               return all != nullptr;
+                                           },
+                                           nullptr};
 
-// On the way out of each await_resume: from then on the Link may go.
-class Resumed {
-public:
-    explicit Resumed(detail::LinkState& link) noexcept : link_(link) {}
-    Resumed(const Resumed&) = delete;
-    Resumed& operator=(const Resumed&) = delete;
-    ~Resumed() { link_.read_resumed(); }
-
-private:
-    detail::LinkState& link_;
-};
-
-}  // namespace
-
-RecvOp::RecvOp(detail::LinkState* link) noexcept
-    : ReadOp(link, [](detail::ReadOp& op) noexcept { return static_cast<RecvOp&>(op).link_->unread() > 0; }) {}
+RecvOp::RecvOp(detail::LinkState* link) noexcept : ReadOp(link, kind) {}
 
 Result<Chunk> RecvOp::await_resume() noexcept {
-    const Resumed resumed(*link_);
-    if (link_->unread() == 0) return error();
-    return link_->take_all_unread();
+    if (!satisfied_) return error();
+    std::size_t bytes = 0;
+    for (const detail::Segment* at = chain_; at; at = at->next) bytes += at->size;
+    return Chunk(chain_, bytes);
 }
 
-RecvIntoOp::RecvIntoOp(detail::LinkState* link, std::span<std::byte> into) noexcept : ReadOp(link, step), into_(into) {
+const detail::ReadOp::Kind RecvIntoOp::kind = {[](detail::ReadOp& op) noexcept {
+                                                   auto& self = static_cast<RecvIntoOp&>(op);
+                                                   self.taken_ = self.link_->take_unread(self.into_);
+                                                   return self.taken_ > 0;
+                                               },
+                                               nullptr};
+
+RecvIntoOp::RecvIntoOp(detail::LinkState* link, std::span<std::byte> into) noexcept : ReadOp(link, kind), into_(into) {
     CHAINRING_REQUIRE(!into.empty(), "recv needs room for at least one byte");
 }
 
-bool RecvIntoOp::step(detail::ReadOp& op) noexcept {
-    auto& self = static_cast<RecvIntoOp&>(op);
-    self.taken_ = self.link_->take_unread(self.into_);
-    return self.taken_ > 0;
-}
-
 Result<std::size_t> RecvIntoOp::await_resume() noexcept {
-    const Resumed resumed(*link_);
-    if (taken_ == 0) return error();
+    if (!satisfied_) return error();
     return taken_;
 }
 
+const detail::ReadOp::Kind RecvExactOp::kind = {[](detail::ReadOp& op) noexcept {
+                                                    auto& self = static_cast<RecvExactOp&>(op);
+                                                    self.taken_ +=
+                                                        self.link_->take_unread(self.into_.subspan(self.taken_));
+                                                    return self.taken_ == self.into_.size();
+                                                },
+                                                [](detail::ReadOp& op) noexcept {
+                                                    auto& self = static_cast<RecvExactOp&>(op);
+                                                    if (!self.satisfied_)
+                                                        self.link_->put_back(self.into_.first(self.taken_));
+                                                }};
+
 RecvExactOp::RecvExactOp(detail::LinkState* link, std::span<std::byte> into) noexcept
-    : ReadOp(link, step), into_(into) {
+    : ReadOp(link, kind), into_(into) {
     waits_in = detail::WaitKind::recv_exact;
 }
 
-bool RecvExactOp::step(detail::ReadOp& op) noexcept {
-    auto& self = static_cast<RecvExactOp&>(op);
-    self.taken_ += self.link_->take_unread(self.into_.subspan(self.taken_));
-    return self.taken_ == self.into_.size();
+Result<void> RecvExactOp::await_resume() noexcept {
+    if (!satisfied_) return error();
+    return {};
 }
 
-Result<void> RecvExactOp::await_resume() {
-    const Resumed resumed(*link_);
-    if (satisfied_) return {};
-    const std::error_code why = error();
-    link_->put_back(into_.first(taken_));
-    return why;
-}
+const detail::ReadOp::Kind RecvUntilOp::kind = {step, settle};
 
 RecvUntilOp::RecvUntilOp(detail::LinkState* link, std::string_view delimiter, std::size_t max) noexcept
-    : ReadOp(link, step), delimiter_(delimiter), max_(std::min<std::size_t>(max, 16U << 20)) {
+    : ReadOp(link, kind), delimiter_(delimiter), max_(std::min<std::size_t>(max, 16U << 20)) {
     waits_in = detail::WaitKind::recv_until;
     accumulates_ = true;
     CHAINRING_REQUIRE(!delimiter.empty() && delimiter.size() <= 64, "recv_until takes a delimiter of 1 to 64 bytes");
@@ -150,17 +185,29 @@ bool RecvUntilOp::step(detail::ReadOp& op) noexcept {
     return self.too_long_;
 }
 
-Result<std::string> RecvUntilOp::await_resume() {
-    const Resumed resumed(*link_);
-    if (too_long_) return Errc::too_long;
-    if (!satisfied_) return error();
-    // The Link may have ended, and dropped what was unread, since the delimiter was found.
-    if (link_->unread() < found_ + delimiter_.size()) return error();
-    std::string text(found_, '\0');
-    link_->take_unread(std::as_writable_bytes(std::span(text)));
+void RecvUntilOp::settle(detail::ReadOp& op) noexcept {
+    auto& self = static_cast<RecvUntilOp&>(op);
+    if (!self.satisfied_) return;
+    self.satisfied_ = false;
+    if (self.too_long_) {
+        self.set_error(Errc::too_long);
+        return;
+    }
+    try {
+        self.text_.resize(self.found_);
+    } catch (...) {
+        self.set_error(std::make_error_code(std::errc::not_enough_memory));  // nothing is consumed
+        return;
+    }
+    self.link_->take_unread(std::as_writable_bytes(std::span(self.text_)));
     std::byte rest[64];
-    link_->take_unread(std::span(rest).first(delimiter_.size()));
-    return text;
+    self.link_->take_unread(std::span(rest).first(self.delimiter_.size()));
+    self.satisfied_ = true;
+}
+
+Result<std::string> RecvUntilOp::await_resume() noexcept {
+    if (!satisfied_) return error();
+    return std::move(text_);
 }
 
 // ---- SendOp
@@ -193,13 +240,23 @@ SendOp::~SendOp() {
     while (segment) std::exchange(segment, segment->next)->release();
 }
 
+void SendOp::arrive(detail::InboxNode& node) noexcept {
+    detail::TaskContext& task = arrived_task(node);
+    auto& self = static_cast<SendOp&>(*task.waiter);
+    detail::LinkState& link = *self.link_;
+    has_begun(task, link, self.start(*task.leaf, task.resume));
+}
+
 bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    link_->require_home();
+    if (!link_->at_home()) {
+        go_home(*this, *link_, node, handle, arrive);
+        return true;
+    }
     if (link_->write_error() || !link_->is_open()) {
         error_ = link_->write_error() ? link_->write_error() : make_error_code(Errc::closed);
         return false;
     }
-    if (node.context->cancelled) {
+    if (node.context->is_cancelled()) {
         error_ = Errc::cancelled;
         return false;
     }
@@ -236,12 +293,22 @@ CloseOp::CloseOp(detail::LinkState* link) noexcept : link_(link) {
     };
 }
 
+void CloseOp::arrive(detail::InboxNode& node) noexcept {
+    detail::TaskContext& task = arrived_task(node);
+    auto& self = static_cast<CloseOp&>(*task.waiter);
+    detail::LinkState& link = *self.link_;
+    has_begun(task, link, self.start(*task.leaf, task.resume));
+}
+
 bool CloseOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    link_->require_home();
+    if (!link_->at_home()) {
+        go_home(*this, *link_, node, handle, arrive);
+        return true;
+    }
     if (link_->closed()) return false;
     begin(node, handle, limit_);
     link_->begin_close(this);
-    if (node.context->cancelled) link_->abort();
+    if (node.context->is_cancelled()) link_->abort();
     return true;
 }
 

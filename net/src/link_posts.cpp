@@ -32,28 +32,29 @@ struct PostUnit : SendUnit {
 
 LinkState::~LinkState() {
     drop_unread();  // what a recv_exact put back after the end
-    delete posts_;
+    delete posts_.load(std::memory_order_acquire);
 }
 
 void LinkState::accept_posts(std::size_t limit) {
-    require_home();
-    if (!posts_) {
-        posts_ = new Posts;
-        posts_->accepted.store(phase_ == Phase::open && !write_error_, std::memory_order_relaxed);
-    }
-    posts_->limit.store(limit, std::memory_order_relaxed);
+    Posts* posts = posts_.load(std::memory_order_acquire);
+    const bool first = !posts;
+    if (first) posts = new Posts;
+    posts->limit.store(limit, std::memory_order_relaxed);
+    if (!first) return;
+    posts_.store(posts, std::memory_order_release);  // home sees them whole
+    signal(remote_posts);                            // home refuses them if the Link has ended
 }
 
 void LinkState::refuse_posts() noexcept {
-    if (posts_) posts_->accepted.store(false, std::memory_order_relaxed);
+    if (Posts* posts = posts_.load(std::memory_order_acquire)) posts->accepted.store(false, std::memory_order_relaxed);
 }
 
 std::size_t LinkState::posted() const noexcept {
-    return posts_->bytes.load(std::memory_order_relaxed);
+    return posts_.load(std::memory_order_acquire)->bytes.load(std::memory_order_relaxed);
 }
 
 Posted LinkState::post(Payload payload) {
-    Posts& posts = *posts_;
+    Posts& posts = *posts_.load(std::memory_order_acquire);
     if (!posts.accepted.load(std::memory_order_relaxed)) return Posted::closed;
     const std::size_t length = payload.size();
     const std::size_t before = posts.bytes.fetch_add(length, std::memory_order_relaxed);
@@ -86,8 +87,9 @@ Posted LinkState::post(Payload payload) {
 
 // Moves what was posted behind the queue, in the order of the posts.
 void LinkState::take_posts() noexcept {
-    if (!posts_) return;
-    SendUnit* newest = posts_->newest.exchange(nullptr, std::memory_order_acquire);  // pairs with post
+    Posts* posts = posts_.load(std::memory_order_acquire);
+    if (!posts) return;
+    SendUnit* newest = posts->newest.exchange(nullptr, std::memory_order_acquire);  // pairs with post
     SendUnit* oldest = nullptr;
     while (newest) oldest = std::exchange(newest, std::exchange(newest->next, oldest));
     while (oldest) {

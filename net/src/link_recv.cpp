@@ -77,7 +77,7 @@ void LinkState::on_recv(const Completion& completion) noexcept {
         else
             completion.segment->release();  // nobody will receive it
         // A receiver that has kept up with a burst gets longer ones, until it lags: each costs an arming.
-        if (!completion.more && (reader_ || reader_woken_)) recv_op().burst = 2;
+        if (!completion.more && (reader_ || reader_kept_up_)) recv_op().burst = 2;
     } else if (completion.result == 0) {
         end_read_side(ReadSide::eof, 0);
     } else if (completion.result == -ENOBUFS) {
@@ -172,11 +172,11 @@ void LinkState::drop_unread() noexcept {
     unread_bytes_ = 0;
 }
 
-Chunk LinkState::take_all_unread() noexcept {
+Segment* LinkState::take_all_unread() noexcept {
     if (home().buffers().scarce()) spill_all();  // a Chunk may be kept for long
-    const std::size_t bytes = std::exchange(unread_bytes_, 0);
+    unread_bytes_ = 0;
     unread_tail_ = nullptr;
-    return Chunk(std::exchange(unread_head_, nullptr), bytes);
+    return std::exchange(unread_head_, nullptr);
 }
 
 std::size_t LinkState::take_unread(std::span<std::byte> into) noexcept {
@@ -208,16 +208,20 @@ void LinkState::put_back(std::span<const std::byte> bytes) {
 // ---- the waiting receive
 
 bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    require_home();
-    CHAINRING_REQUIRE(!reader_ && !reader_woken_, "two receives wait on one Link at the same time; it has one reader");
-    op.satisfied_ = op.step_(op);
-    if (op.satisfied_) return false;
-    const auto refuse = [&op](Wake why) noexcept {
+    CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
+    reader_kept_up_ = false;
+    op.satisfied_ = op.kind_->step(op);
+    if (op.satisfied_) {
+        settle(op, Wake::completed);
+        return false;
+    }
+    const auto refuse = [this, &op](Wake why) noexcept {
         op.claim.settle(why);
+        settle(op, why);
         return false;
     };
     if (phase_ != Phase::open || read_side_ != ReadSide::open) return refuse(Wake::closed);
-    if (node.context->cancelled) return refuse(Wake::cancelled);
+    if (node.context->is_cancelled()) return refuse(Wake::cancelled);
     reader_ = &op;
     suspend(op, node, handle);
     if (op.task->deadline != Instant::max()) op.limit_.until(earlier_of(op.limit_, *op.task));
@@ -234,20 +238,22 @@ bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> 
 // Data has been queued.
 void LinkState::advance_reader() noexcept {
     ReadOp& op = *reader_;
-    op.satisfied_ = op.step_(op);
+    op.satisfied_ = op.kind_->step(op);
     if (op.satisfied_) wake_reader(Wake::completed);
+}
+
+// From here on the operation carries its outcome; the task may go on anywhere, and the slot may go.
+void LinkState::settle(ReadOp& op, Wake why) noexcept {
+    if (!op.satisfied_) op.set_error(read_error(why));
+    if (op.kind_->settle) op.kind_->settle(op);
 }
 
 void LinkState::wake_reader(Wake why) noexcept {
     if (!reader_ || !reader_->try_claim(why)) return;
     ReadOp& op = *std::exchange(reader_, nullptr);
-    reader_woken_ = true;  // the slot stays until the task has taken its result
+    reader_kept_up_ = true;
+    settle(op, why);
     resume(op);
-}
-
-void LinkState::read_resumed() noexcept {
-    if (!std::exchange(reader_woken_, false)) return;
-    if (may_free()) home().flush_later(*this);
 }
 
 void LinkState::end_read(ReadOp& op, Wake why) noexcept {

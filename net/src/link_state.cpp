@@ -45,11 +45,6 @@ LinkState* LinkState::adopt(Worker& home, int fd) {
     }
 }
 
-void LinkState::require_home() const noexcept {
-    CHAINRING_REQUIRE(Worker::current() == &home(),
-                      "a Link is used on its home worker; to send from elsewhere, take an Outbox");
-}
-
 // ---- handles
 
 void LinkState::drop_handle() noexcept {
@@ -87,7 +82,10 @@ void LinkState::signal(std::uint8_t bits) noexcept {
 }
 
 void LinkState::on_remote(std::uint8_t bits) noexcept {
-    if (bits & remote_posts) take_posts();
+    if (bits & remote_posts) {
+        take_posts();
+        if (phase_ != Phase::open || write_error_) refuse_posts();  // they were accepted elsewhere just now
+    }
     if (bits & remote_abort) abort();
     if (bits & remote_link_dropped) link_dropped();
     if (bits & remote_released) released_ = true;
@@ -176,8 +174,7 @@ void LinkState::finish_end() noexcept {
 }
 
 bool LinkState::may_free() const noexcept {
-    return released_ && phase_ == Phase::closed && !reader_ && !reader_woken_ &&
-           remote_.load(std::memory_order_acquire) == 0;
+    return released_ && phase_ == Phase::closed && !reader_ && remote_.load(std::memory_order_acquire) == 0;
 }
 
 void LinkState::flush_node() noexcept {

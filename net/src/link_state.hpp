@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // LinkState: a connection's slot, what the handles (Link, Outbox) point to. It lives on its home worker; every member
-// is touched by that worker only, except those marked "any thread".
+// is touched by that worker only, except those marked "any thread": a task that is elsewhere goes home to begin an
+// operation.
 //
 //   open      -> flushing   close(), or the last handle of a served Link has gone: what is queued is still sent
 //   flushing  -> lingering  served only: FIN is sent, what the peer still sends is discarded until its FIN or the timer
@@ -64,25 +65,23 @@ public:
     void drop_handle() noexcept;       // an Outbox's
     void drop_link_handle() noexcept;  // the Link's own: also ends the connection
     void request_abort() noexcept;
-    Posted post(Payload payload);  // throws std::bad_alloc
+    void accept_posts(std::size_t limit);  // by the Link's owner; throws std::bad_alloc
+    Posted post(Payload payload);          // throws std::bad_alloc
     std::size_t posted() const noexcept;
 
     // ---- home worker
     void close_gracefully_when_dropped() noexcept { served_ = true; }
-    void require_home() const noexcept;
+    bool at_home() const noexcept { return Worker::current() == &home(); }  // any thread
     int fd() const noexcept { return endpoint_.fd; }
     bool is_open() const noexcept { return phase_ == Phase::open; }
-
-    void accept_posts(std::size_t limit);  // throws std::bad_alloc
 
     // Receiving. start_read: true when the task is to suspend.
     bool start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void end_read(ReadOp& op, Wake why) noexcept;
-    void read_resumed() noexcept;  // each receive, when its task has resumed
     std::error_code read_error(Wake why) const noexcept;
     std::size_t unread() const noexcept { return unread_bytes_; }
     const Segment* first_unread() const noexcept { return unread_head_; }
-    Chunk take_all_unread() noexcept;
+    Segment* take_all_unread() noexcept;
     std::size_t take_unread(std::span<std::byte> into) noexcept;  // copies out, at most all
     void put_back(std::span<const std::byte> bytes);              // in front of everything unread
 
@@ -124,6 +123,7 @@ private:
     void drop_unread() noexcept;
     void end_read_side(ReadSide side, int error) noexcept;
     void advance_reader() noexcept;
+    void settle(ReadOp& op, Wake why) noexcept;
     void wake_reader(Wake why) noexcept;
     void on_timer() noexcept;
 
@@ -176,13 +176,13 @@ private:
     bool fin_sent_ = false;
     bool released_ = false;  // home has seen the end of the last handle
     bool draining_ = false;
-    bool looked_ = false;        // draining: what had arrived unread was taken
-    bool reader_woken_ = false;  // a receive has been claimed and its task has not resumed yet
+    bool looked_ = false;          // draining: what had arrived unread was taken
+    bool reader_kept_up_ = false;  // it was waiting when the last data came
 
     std::atomic<std::uint32_t> handles_{1};  // any thread
     bool stall_check_ = false;               // flushing: the send was cancelled to see whether any of it has gone
     std::atomic<std::uint8_t> remote_{0};    // any thread: what home has to look at
-    Posts* posts_ = nullptr;                 // made by the first outbox(), before any Outbox exists
+    std::atomic<Posts*> posts_{nullptr};     // any thread; made by the first outbox(), before any Outbox exists
 };
 
 void register_link_reports() noexcept;  // link_reports.cpp

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <chainring/listener.hpp>
+#include <chainring/schedule.hpp>
 #include <chainring/trap.hpp>
 
 #include "net/src/link_state.hpp"
@@ -159,6 +160,9 @@ void Listener::drop() noexcept {
 const Address& Listener::address() const noexcept {
     return state()->address();
 }
+unsigned Listener::home() const noexcept {
+    return state()->home().index();
+}
 Spread Listener::spread() const noexcept {
     return state()->options().spread;
 }
@@ -172,8 +176,10 @@ unsigned Listener::pick_worker(detail::Socket& socket) noexcept {
     return index;
 }
 
+// On the worker chosen, where the handler's task has begun; from here on it may roam.
 Link Listener::adopt_served(detail::Socket& socket) {
     detail::LinkState* link = detail::LinkState::adopt(*detail::Worker::current(), socket.release());
+    roam();
     link->close_gracefully_when_dropped();
     const detail::Socket counted = std::move(socket);  // the Link counts for itself from here on
     return Link(link);
@@ -186,8 +192,25 @@ AcceptOp::AcceptOp(detail::ListenerState* listener) noexcept : listener_(listene
     cancel = end_early;
 }
 
+// At the Listener's home; a task that is elsewhere goes there first.
 bool AcceptOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    return listener_->start_accept(*this, node, handle);
+    detail::Worker& home = listener_->home();
+    if (detail::Worker::current() == &home) return listener_->start_accept(*this, node, handle);
+    detail::TaskContext& asking = *node.context;
+    asking.resume = handle;
+    asking.leaf = &node;
+    asking.waiter = this;
+    detail::send_to(home, asking, arrive);
+    return true;
+}
+
+void AcceptOp::arrive(detail::InboxNode& node) noexcept {
+    auto& asking = static_cast<detail::TaskContext&>(static_cast<detail::RunNode&>(node));
+    asking.set_worker(*detail::Worker::current());
+    auto& self = static_cast<AcceptOp&>(*asking.waiter);
+    if (self.listener_->start_accept(self, *asking.leaf, asking.resume)) return;
+    asking.waiter = nullptr;
+    asking.worker()->make_runnable(asking);
 }
 
 void AcceptOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
@@ -196,14 +219,15 @@ void AcceptOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
 }
 
 Result<int> AcceptOp::take() noexcept {
-    return listener_->take(outcome());
+    if (fd_ >= 0) return fd_;
+    return detail::error_of(outcome());
 }
 
 Result<Link> AcceptOp::await_resume() noexcept {
     const Result<int> fd = take();
     if (!fd) return fd.error();
     try {
-        return Link(detail::LinkState::adopt(listener_->home(), *fd));
+        return Link(detail::LinkState::adopt(*detail::Worker::current(), *fd));
     } catch (...) {
         return std::make_error_code(std::errc::not_enough_memory);
     }

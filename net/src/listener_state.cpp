@@ -51,7 +51,7 @@ ListenerState::ListenerState(Worker& home, int fd, const Address& address, const
     fire = [](TimerNode& node) noexcept { static_cast<ListenerState&>(node).arm(); };
     flush = [](FlushNode& node) noexcept {
         auto* self = &static_cast<ListenerState&>(node);
-        if (self->released_ && self->endpoint_.fd < 0 && !self->waiter_woken_) delete self;
+        if (self->released_ && self->endpoint_.fd < 0) delete self;
     };
     remote_node_.listener = this;
     remote_node_.run = [](InboxNode& node) noexcept {
@@ -99,15 +99,15 @@ void ListenerState::on_accept_error(int error) noexcept {
 }
 
 bool ListenerState::start_accept(AcceptOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    CHAINRING_REQUIRE(Worker::current() == &home(), "a Listener is used on the worker that bound it");
-    CHAINRING_REQUIRE(!waiter_ && !waiter_woken_, "two accepts wait on one Listener at the same time");
+    CHAINRING_REQUIRE(!waiter_, "two accepts wait on one Listener at the same time");
     const auto refuse = [&op](Wake why) noexcept {
         op.claim.settle(why);
         return false;
     };
-    if (node.context->cancelled) return refuse(Wake::cancelled);
+    if (node.context->is_cancelled()) return refuse(Wake::cancelled);
     if (draining_ && endpoint_.fd >= 0 && !accept_.armed) settle();  // made after the drain began
     if (!queue_.empty()) {
+        op.fd_ = take();
         arm();
         return refuse(Wake::completed);
     }
@@ -121,31 +121,20 @@ bool ListenerState::start_accept(AcceptOp& op, FrameNode& node, std::coroutine_h
 
 void ListenerState::wake_waiter(Wake why) noexcept {
     if (!waiter_ || !waiter_->try_claim(why)) return;
-    waiter_woken_ = true;  // the state stays until the task has taken its result
-    std::exchange(waiter_, nullptr)->finish();
+    AcceptOp& op = *std::exchange(waiter_, nullptr);
+    if (why == Wake::completed) op.fd_ = take();
+    op.finish();  // it carries its outcome; the task may go on anywhere
+}
+
+// The oldest connection that waits.
+int ListenerState::take() noexcept {
+    const int fd = queue_.front();
+    queue_.pop_front();
+    return fd;
 }
 
 void ListenerState::end_accept(AcceptOp& op, Wake why) noexcept {
     if (waiter_ == &op) wake_waiter(why);
-}
-
-Result<int> ListenerState::take(Wake why) noexcept {
-    if (std::exchange(waiter_woken_, false) && released_) home().flush_later(*this);
-    if (!queue_.empty()) {
-        const int fd = queue_.front();
-        queue_.pop_front();
-        return fd;
-    }
-    switch (why) {
-        case Wake::timed_out:
-            return Errc::timed_out;
-        case Wake::cancelled:
-            return Errc::cancelled;
-        case Wake::shutting_down:
-            return Errc::shutting_down;
-        default:
-            return Errc::closed;
-    }
 }
 
 unsigned ListenerState::next_worker() noexcept {

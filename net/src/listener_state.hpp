@@ -28,7 +28,6 @@ public:
 
     bool start_accept(AcceptOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void end_accept(AcceptOp& op, Wake why) noexcept;
-    Result<int> take(Wake why) noexcept;
     unsigned next_worker() noexcept;
 
     void drop_handle() noexcept;  // any thread
@@ -54,6 +53,7 @@ private:
     void on_accepted(const Completion& completion) noexcept;
     void on_accept_error(int error) noexcept;
     void wake_waiter(Wake why) noexcept;
+    int take() noexcept;
     void settle() noexcept;
     void close_socket() noexcept;
     void close() noexcept;
@@ -71,7 +71,6 @@ private:
     bool draining_ = false;
     bool closing_ = false;
     bool released_ = false;
-    bool waiter_woken_ = false;  // an accept has been claimed and its task has not resumed yet
 };
 
 }  // namespace detail

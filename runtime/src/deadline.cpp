@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <chainring/deadline.hpp>
+#include <chainring/scope.hpp>
 #include <chainring/trap.hpp>
 
 #include "runtime/src/worker.hpp"
@@ -39,20 +40,27 @@ Instant Deadline::current() noexcept {
 }
 
 void detail::Shield::raise(TaskContext& task) noexcept {
-    CHAINRING_REQUIRE(task.shields < 127, "shielded regions are nested more than 126 deep");
-    task_ = &task;
-    ++task.shields;
-    if (task.cancelled) task.cancelled_behind_shield = true;
+    CHAINRING_REQUIRE(task.shields < 31, "shielded regions are nested more than 30 deep");
+    if (task.is_cancelled()) task.behind_shield = true;
     task.cancelled = false;
+    ++task.shields;
+    task_ = &task;
     deadline_ = std::exchange(task.deadline, Instant::max());
 }
 
+// A scope that was made inside and is still open belongs to the region around it from here on.
 void detail::Shield::lower() noexcept {
     TaskContext& task = *task_;
     task.deadline = deadline_;
-    if (--task.shields > 0) return;
-    task.cancelled = task.cancelled_behind_shield;
-    task.cancelled_behind_shield = false;
+    --task.shields;
+    for (Scope* made = task.open_scopes; made; made = made->outer_) {
+        if (made->shields_ <= task.shields) continue;
+        made->shields_ = task.shields;
+        if (task.shields == 0 && task.behind_shield) made->cancel();
+    }
+    if (task.shields > 0) return;
+    task.cancelled = task.behind_shield;
+    task.behind_shield = false;
 }
 
 CHAINRING_END_NAMESPACE

@@ -68,7 +68,14 @@ DumpSignal::DumpSignal(RuntimeState& state, int signal) : state_(state), signal_
     sigset_t before;
     sigfillset(&all);
     ::pthread_sigmask(SIG_BLOCK, &all, &before);
-    thread_ = std::thread([this] { serve(); });
+    try {
+        thread_ = std::thread([this] { serve(); });
+    } catch (...) {
+        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        unregister(*free);
+        ::sem_destroy(&asked_);
+        throw;
+    }
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 

@@ -17,7 +17,8 @@ namespace detail {
 
 class DumpSignal {
 public:
-    DumpSignal(RuntimeState& state, int signal);  // signal 0: nothing
+    // Signal 0: nothing. Throws std::system_error when there can be no further thread.
+    DumpSignal(RuntimeState& state, int signal);
     DumpSignal(const DumpSignal&) = delete;
     DumpSignal& operator=(const DumpSignal&) = delete;
     ~DumpSignal();

@@ -2,26 +2,38 @@
 #include <chainring/interval.hpp>
 #include <chainring/trap.hpp>
 
-#include <utility>
-
 CHAINRING_BEGIN_NAMESPACE
+
+namespace {
+
+Instant after(Instant start, Duration duration) noexcept {
+    return duration > Instant::max() - start ? Instant::max() : start + duration;
+}
+
+detail::Limit until(Instant instant) noexcept {
+    detail::Limit limit;
+    limit.until(instant);
+    return limit;
+}
+
+}  // namespace
 
 Interval::Interval(Duration period, Missed missed) noexcept : period_(period), missed_(missed) {
     CHAINRING_REQUIRE(period > Duration::zero(), "an Interval has a positive period");
-    due_ = now() + period;
+    due_ = after(now(), period);
 }
 
-Sleep Interval::tick() noexcept {
-    const Instant time = now();
+Interval::Tick::Tick(Interval& interval) noexcept : Sleep(until(interval.due_)), interval_(interval), begun_(now()) {}
+
+// The tick that was waited for since `asked` has come.
+void Interval::take(Instant asked) noexcept {
     const Instant due = due_;
-    const auto behind = time > due ? (time - due) / period_ : 0;  // further ticks that are past as well
-    due_ = due + period_;
-    if (missed_ != Missed::burst) {
-        missed_count_ += static_cast<std::uint64_t>(behind);
-        if (missed_ == Missed::skip) due_ += behind * period_;
-        if (missed_ == Missed::delay && time > due) due_ = time + period_;
-    }
-    return sleep_until(due);
+    const auto behind = asked > due ? (asked - due) / period_ : 0;  // further ticks that were past as well
+    due_ = after(due, period_);
+    if (missed_ == Missed::burst) return;
+    missed_count_ += static_cast<std::uint64_t>(behind);
+    if (missed_ == Missed::skip) due_ = after(due_, behind * period_);
+    if (missed_ == Missed::delay && asked > due) due_ = after(asked, period_);
 }
 
 CHAINRING_END_NAMESPACE

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <thread>
@@ -29,7 +30,9 @@ void Runtime::run_workers(detail::Child main) {
     state_->ran = true;
     detail::Worker& first = *state_->workers.front();
     std::vector<std::thread> threads;
+    std::optional<detail::DumpSignal> dump;
     try {
+        dump.emplace(*state_, state_->options.dump_signal);
         first.attach();
         state_->start_others(threads);
     } catch (...) {
@@ -38,15 +41,15 @@ void Runtime::run_workers(detail::Child main) {
         detail::Child::outermost(main.task()).destroy();  // it has not begun
         throw;
     }
-    state_->main_task = &main.task();
-    main.task().name = "main";
-    root_.launch(main, 0);
+    main.task().is_main = true;
+    state_->name_task(main.task(), "main");
+    root_.launch_on(main, 0);
     if (state_->options.clock) state_->options.clock->attach(*this);
     {
         const detail::StopSignals signals(state_->options.handle_signals ? this : nullptr);
-        const detail::DumpSignal dump(*state_, state_->options.dump_signal);
         first.run();
     }
+    dump.reset();
     for (std::thread& thread : threads) thread.join();
     if (state_->options.clock) state_->options.clock->detach(*this);
     if (root_.first_) std::rethrow_exception(root_.first_);

@@ -50,7 +50,10 @@ BackendKind wanted_backend(BackendKind chosen) {
 }  // namespace
 
 RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen)
-    : runtime(owner), options(completed(chosen)), safepoint(options.workers) {
+    : runtime(owner),
+      options(completed(chosen)),
+      safepoint(options.workers),
+      may_spin(options.spin > Duration::zero() && !options.clock && options.workers <= detail::usable_cpus()) {
     choose_backend();
     grace_timer_.state = this;
     grace_timer_.fire = [](detail::TimerNode& node) noexcept { static_cast<StopTimer&>(node).state->grace_passed(); };
@@ -94,7 +97,8 @@ void RuntimeState::choose_backend() {
 void RuntimeState::advance_stop() noexcept {
     const unsigned requests = stop_requests.load(std::memory_order_acquire);
     const Phase now_in = phase.load(std::memory_order_relaxed);
-    if (requests == requests_handled_ && !(main_ended && now_in == Phase::running)) return;
+    const bool begin = now_in == Phase::running && main_ended.load(std::memory_order_acquire);
+    if (requests == requests_handled_ && !begin) return;
     const unsigned fresh = requests - requests_handled_;
     requests_handled_ = requests;
     if (now_in == Phase::running) begin_draining();
@@ -216,6 +220,45 @@ void RuntimeState::start_others(std::vector<std::thread>& threads) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     attached.wait();
     if (failure) std::rethrow_exception(failure);
+}
+
+// ---- tasks
+
+// The push and the look at who is parked are the two halves of Dekker's pattern, as in Worker::post: a worker that
+// parks announces it before it looks at the injection queue.
+void RuntimeState::inject(detail::TaskContext& task) noexcept {
+    const detail::Worker::Guest guest(*workers.front());
+    detail::RunNode& node = task;
+    injection.push(node);
+    for (const auto& worker : workers)
+        if (worker->wake_if_parked()) return;
+}
+
+void RuntimeState::wake_one(const detail::Worker& from) noexcept {
+    for (std::size_t step = 1; step < workers.size(); ++step)
+        if (workers[(from.index() + step) % workers.size()]->wake_if_parked()) return;
+}
+
+void RuntimeState::main_has_ended() noexcept {
+    main_ended.store(true, std::memory_order_release);  // worker 0 looks at it in each pass
+    workers.front()->force_wake();
+}
+
+void RuntimeState::name_task(detail::TaskContext& task, const char* name) {
+    const std::lock_guard lock(names_mutex_);
+    names_.insert_or_assign(&task, name);
+    task.named = true;
+}
+
+void RuntimeState::forget_name(const detail::TaskContext& task) noexcept {
+    const std::lock_guard lock(names_mutex_);
+    names_.erase(&task);
+}
+
+const char* RuntimeState::name_of(const detail::TaskContext& task) const noexcept {
+    const std::lock_guard lock(names_mutex_);
+    const auto found = names_.find(&task);
+    return found == names_.end() ? nullptr : found->second;
 }
 
 void RuntimeState::worker_left() noexcept {

@@ -15,10 +15,12 @@
 #include <atomic>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -32,20 +34,35 @@ public:
 
     Runtime& runtime;
     RuntimeOptions options;
-    std::vector<std::unique_ptr<detail::Worker>> workers;
     detail::Safepoint safepoint;
+    detail::Injection injection;  // tasks that belong to no worker yet, and what a worker's queue had no room for
+    // Hints, read and written relaxed: for sharing load, where a wrong guess costs time and nothing else.
+    std::atomic<std::uint32_t> idle_workers{0};       // parked, or about to
+    std::atomic<std::uint32_t> searching_workers{0};  // stealing
+    bool may_spin;                                    // constant: asked for, and every worker has a CPU of its own
+    std::vector<std::unique_ptr<detail::Worker>> workers;
     std::string_view backend_name;
 
     std::atomic<unsigned> stop_requests{0};    // any thread or signal handler adds; worker 0 reads
     std::atomic<Phase> phase{Phase::running};  // worker 0 writes; any thread reads
     std::atomic<bool> finishing{false};        // written by whoever ends the last task; every worker reads
-    detail::TaskContext* main_task = nullptr;
-    bool main_ended = false;  // worker 0
+    std::atomic<bool> main_ended{false};       // the worker that ends the main task writes, worker 0 reads
     bool ran = false;
 
     // Starts the threads of all workers but the first and waits until they are attached. Throws what the first failure
     // threw; the threads that run by then are in `threads`.
     void start_others(std::vector<std::thread>& threads);
+
+    // A new task without a worker, from any thread.
+    void inject(detail::TaskContext& task) noexcept;
+    // Wakes one parked worker other than `from`, if there is one. On `from`'s thread.
+    void wake_one(const detail::Worker& from) noexcept;
+
+    void main_has_ended() noexcept;  // by the worker that frees the main task
+    // Names of tasks: few have one, so they are not kept in the task. Any thread.
+    void name_task(detail::TaskContext& task, const char* name);
+    void forget_name(const detail::TaskContext& task) noexcept;
+    const char* name_of(const detail::TaskContext& task) const noexcept;  // null: it has none
 
     // Worker 0 keeps the grace timer and looks at requests, so it leaves last.
     void worker_left() noexcept;
@@ -73,6 +90,8 @@ private:
     void report_unstopped(const std::string& why) noexcept;
     void wake_all() noexcept;
 
+    mutable std::mutex names_mutex_;
+    std::unordered_map<const detail::TaskContext*, const char*> names_;
     std::atomic<std::size_t> others_running_{0};  // workers but the first; each takes itself off when it leaves
     unsigned requests_handled_ = 0;
     StopTimer grace_timer_;    // draining: its end

@@ -13,20 +13,32 @@ CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 void Child::promise_type::FinalAwaiter::await_suspend(std::coroutine_handle<>) const noexcept {
-    task.worker->task_ended(task);  // the loop frees the frame once the coroutine is off the stack
+    task.worker()->task_ended(task);  // the loop frees the frame once the coroutine is off the stack
 }
 
 void Child::promise_type::unhandled_exception() noexcept {
     scope->child_threw(*this, std::current_exception());
 }
 
-// Posts the task's CancelNode: its handler looks at what was asked for. The caller keeps the wait registered, so the
-// task, and with it its scope, is there.
-void stop_wait(Waiter& waiter) noexcept {
-    waiter.stopped.store(true, std::memory_order_release);  // read by the handler
-    Scope& scope = *waiter.task->scope;
-    const std::lock_guard lock(scope.mutex_);
-    scope.post_cancel(*waiter.task);
+// Takes note of the request to end: the flag, or the shield's note, and the scopes that the request reaches.
+void TaskContext::notice() noexcept {
+    noticed = true;
+    if (shields > 0)
+        behind_shield = true;
+    else
+        cancelled = true;
+    for (Scope* made = open_scopes; made; made = made->outer_)
+        if (made->shields_ == 0) made->cancel();  // those made inside of a shield are not reached
+}
+
+void TaskContext::tell_worker() noexcept {
+    if (cancel_post.post()) worker()->post(static_cast<CancelNode&>(*this));
+}
+
+// The asker keeps the wait registered, and with it the task.
+void stop_wait(Waiter& waiter, TaskContext& task) noexcept {
+    waiter.stopped.store(true, std::memory_order_seq_cst);  // before the look at waiting(), as in CancelRequest
+    if (task.request.waiting()) task.tell_worker();
 }
 
 }  // namespace detail
@@ -39,7 +51,7 @@ Scope::Scope(const char* file, unsigned line) noexcept : runtime_(nullptr), owne
     runtime_ = &worker->runtime().runtime;
     owner_ = worker->running();
     outer_ = std::exchange(owner_->open_scopes, this);
-    cancelled_ = owner_->cancelled;
+    cancelled_ = owner_->is_cancelled();
     shields_ = owner_->shields;
     deadline_ = owner_->deadline;
 }
@@ -58,15 +70,25 @@ Scope::~Scope() {
 
 // ---- children
 
-void Scope::launch(detail::Child child, unsigned worker) noexcept {
+// On this worker; from a thread that is none of the runtime's, wherever there is room.
+void Scope::launch(detail::Child child) noexcept {
+    detail::TaskContext& task = child.task();
+    detail::Worker* here = detail::Worker::current();
+    const bool colleague = here && &here->runtime() == runtime_->state_.get();
+    task.set_worker(colleague ? *here : *runtime_->state_->workers.front());
+    adopt(task);
+}
+
+void Scope::launch_on(detail::Child child, unsigned worker) noexcept {
     detail::TaskContext& task = child.task();
     auto& workers = runtime_->state_->workers;
-    if (worker == current_worker) {
-        detail::Worker* here = detail::Worker::current();
-        worker = here && &here->runtime() == runtime_->state_.get() ? here->index() : 0;
-    }
     CHAINRING_REQUIRE(worker < workers.size(), "spawn_on: there is no worker of that index");
-    task.worker = workers[worker].get();
+    task.set_worker(*workers[worker]);
+    task.affinity = static_cast<std::uint16_t>(worker + 1);
+    adopt(task);
+}
+
+void Scope::adopt(detail::TaskContext& task) noexcept {
     task.scope = this;
     task.resume = detail::Child::outermost(task);
     task.deadline = deadline_;
@@ -74,7 +96,7 @@ void Scope::launch(detail::Child child, unsigned worker) noexcept {
     {
         const std::lock_guard lock(mutex_);
         CHAINRING_REQUIRE(!joined_, "a Scope that was joined takes no more children");
-        task.cancelled = cancelled_;
+        if (cancelled_) task.request.ask();  // before it begins: its first await finds it
         task.sibling_next = first_child_;
         if (first_child_) first_child_->sibling_prev = &task;
         first_child_ = &task;
@@ -88,7 +110,7 @@ void Scope::launch(detail::Child child, unsigned worker) noexcept {
         }
         ++running_;
     }
-    detail::schedule(task);
+    detail::schedule_new(task);
 }
 
 void Scope::limit(std::size_t children) noexcept {
@@ -101,7 +123,7 @@ void Scope::limit(std::size_t children) noexcept {
             next = take_held();
         }
         if (!next) return;
-        detail::schedule(*next);
+        detail::schedule_new(*next);
     }
 }
 
@@ -118,7 +140,7 @@ detail::TaskContext* Scope::take_held() noexcept {
 
 void Scope::child_threw(detail::TaskContext& child, std::exception_ptr exception) noexcept {
     RuntimeState& state = *runtime_->state_;
-    if (!owner_ && &child != state.main_task) {
+    if (!owner_ && !child.is_main) {
         state.report_root_exception(child, std::move(exception));
         return;
     }
@@ -129,21 +151,16 @@ void Scope::child_threw(detail::TaskContext& child, std::exception_ptr exception
     cancel();
 }
 
-bool Scope::unlink(detail::TaskContext& child) noexcept {
+void Scope::unlink(detail::TaskContext& child) noexcept {
     detail::TaskContext* next = nullptr;
     {
         const std::lock_guard lock(mutex_);
-        if (child.cancel_post == detail::CancelPost::posted) {
-            child.cancel_post = detail::CancelPost::ended;
-            return false;
-        }
         (child.sibling_prev ? child.sibling_prev->sibling_next : first_child_) = child.sibling_next;
         if (child.sibling_next) child.sibling_next->sibling_prev = child.sibling_prev;
         --running_;
         next = take_held();
     }
-    if (next) detail::schedule(*next);  // it counts as a child, so the scope is still there
-    return true;
+    if (next) detail::schedule_new(*next);  // it counts as a child, so the scope is still there
 }
 
 void Scope::child_ended() noexcept {
@@ -152,7 +169,7 @@ void Scope::child_ended() noexcept {
     const std::size_t before = children_.fetch_sub(1, std::memory_order_acq_rel);
     if (before == (joining | 1)) {
         // The joiner waits for exactly this, so the scope is still there until it has been woken.
-        detail::Worker& worker = *joiner_->task->worker;
+        detail::Worker& worker = *joiner_->task->worker();
         if (detail::Worker::current() == &worker)
             joiner_->finish();
         else
@@ -174,6 +191,7 @@ Scope::Join::Join(Scope& scope) noexcept : scope_(scope) {
     cancel = [](detail::Waiter& waiter, detail::Wake why) noexcept {
         if (why != detail::Wake::timed_out) return;
         Scope& joined = static_cast<Join&>(waiter).scope_;
+        if (joined.size() == 0) return;  // the wake is on its way
         joined.timed_out_ = true;
         joined.cancel();
     };
@@ -184,6 +202,7 @@ bool Scope::begin_join(Join& join, detail::FrameNode& node, std::coroutine_handl
     CHAINRING_REQUIRE(node.context == owner_, "a Scope is joined by the task that made it");
     CHAINRING_REQUIRE(!joined_, "a Scope is joined once");
     CHAINRING_REQUIRE(!joiner_, "a Scope is joined once");
+    node.context->is_cancelled();  // the children are to know it
     joiner_ = &join;
     join.begin_exactly(node, handle, join.limit_);
     if ((children_.fetch_or(joining, std::memory_order_acq_rel) & ~joining) != 0) return true;
@@ -203,36 +222,39 @@ void Scope::end_join() {
 
 // ---- cancel
 
+// With the mutex held a child in the list cannot go.
 void Scope::cancel() noexcept {
     const std::lock_guard lock(mutex_);
     if (std::exchange(cancelled_, true)) return;
-    for (detail::TaskContext* child = first_child_; child; child = child->sibling_next) post_cancel(*child);
+    for (detail::TaskContext* child = first_child_; child; child = child->sibling_next)
+        if (child->request.ask()) child->tell_worker();
 }
 
-// With the mutex held, so that the child is still there.
-void Scope::post_cancel(detail::TaskContext& child) noexcept {
-    if (child.cancel_post != detail::CancelPost::none) return;  // its handler has not run yet: it will see this as well
-    child.cancel_post = detail::CancelPost::posted;
-    child.worker->post(static_cast<detail::CancelNode&>(child));
-}
-
-// On the child's worker.
+// On a worker where the task waits, or has waited when the node was posted; see cancel_state.hpp.
 void Scope::deliver_cancel(detail::InboxNode& node) noexcept {
     auto& task = static_cast<detail::TaskContext&>(static_cast<detail::CancelNode&>(node));
-    bool ended = false;
-    bool cancelled = false;
-    {
-        const std::lock_guard lock(task.scope->mutex_);
-        ended = std::exchange(task.cancel_post, detail::CancelPost::none) == detail::CancelPost::ended;
-        cancelled = task.scope->cancelled_;
-    }
-    if (ended) {
-        task.worker->finish_task(task);
-        return;
-    }
-    if (cancelled) detail::Worker::cancel_task(task);
-    if (detail::Waiter* waiter = task.waiter; waiter && waiter->stopped.load(std::memory_order_acquire))
-        waiter->cancel(*waiter, detail::Wake::cancelled);
+    detail::Worker& here = *detail::Worker::current();
+    do {
+        if (!task.cancel_post.begin_look()) {
+            here.free_task(task);
+            return;
+        }
+        // Only the worker where a wait began ends it, so a task that waits here stays while this looks. waiting() is
+        // read before worker(): it was written after it.
+        if (!task.request.waiting()) continue;
+        if (detail::Worker* where = task.worker(); where != &here) {
+            if (!task.cancel_post.hand_on())
+                here.free_task(task);
+            else
+                where->post(node);
+            return;
+        }
+        const bool fresh = task.request.asked() && !task.noticed;
+        if (fresh) task.notice();
+        detail::Waiter& waiter = *task.waiter;
+        if ((fresh && task.cancelled) || waiter.stopped.load(std::memory_order_seq_cst))
+            waiter.cancel(waiter, detail::Wake::cancelled);
+    } while (!task.cancel_post.end_look());
 }
 
 CHAINRING_END_NAMESPACE

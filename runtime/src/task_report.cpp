@@ -59,10 +59,10 @@ std::string plain_name(std::string_view name) {
     return std::string(function).append(declared.substr(opening_of(declared, declared.size() - 1)));
 }
 
-// As the user wrote it: without return type, namespaces of ours, and GCC's list of template arguments.
+// As the user wrote it: without return type, namespaces of ours, and lists of template arguments.
 std::string function_of(const std::source_location& at) {
     std::string_view whole = at.function_name();
-    whole = whole.substr(0, whole.find(" [with "));
+    whole = whole.substr(0, whole.find(" ["));  // " [with T = ...]" of GCC, " [T = ...]" of Clang
     std::string name = plain_name(whole);
     for (const std::string_view noise : {"chainring::" CHAINRING_TEXT_OF(CHAINRING_ABI_NAMESPACE) "::", "chainring::",
                                          "{anonymous}::", "(anonymous namespace)::"})
@@ -94,9 +94,11 @@ std::string seconds(Duration duration) {
 }
 
 #if CHAINRING_TASK_DUMP
-// A frame whose coroutine was never suspended in an await has no place yet.
+// A frame whose coroutine was never suspended in an await has no place yet; those inside of the library tell users
+// nothing.
 bool has_place(const FrameNode& frame) {
-    return frame.where.line() != 0;
+    return frame.where.line() != 0 &&
+           std::string_view(frame.where.function_name()).find("::detail::") == std::string_view::npos;
 }
 #endif
 
@@ -107,11 +109,13 @@ void describe_waits(WaitKind kind, DescribeWait describe) noexcept {
 }
 
 std::string task_name(const TaskContext& task) {
-    if (task.name) return task.name;
+    if (task.named)
+        if (const char* name = task.worker()->runtime().name_of(task)) return name;
 #if CHAINRING_TASK_DUMP
     const FrameNode* outermost = nullptr;
-    for (const FrameNode* frame = task.leaf; frame && frame->parent; frame = frame->parent) outermost = frame;
-    if (outermost && has_place(*outermost)) return function_of(outermost->where);
+    for (const FrameNode* frame = task.leaf; frame && frame->parent; frame = frame->parent)
+        if (has_place(*frame)) outermost = frame;
+    if (outermost) return function_of(outermost->where);
 #endif
     return "a task";
 }
@@ -119,34 +123,44 @@ std::string task_name(const TaskContext& task) {
 // Depth first, without recursion: scopes nest as deep as users like. The children of a scope are linked newest first.
 template <class Visit>
 void TaskReport::walk(Visit visit) {
-    // A foreign thread may spawn or cancel meanwhile, so the list is read under the scope's mutex.
     struct Level {
-        explicit Level(Scope& walked) : scope(&walked), lock(walked.mutex_), next(walked.first_child_) {}
         Scope* scope;
-        std::unique_lock<std::mutex> lock;
         const TaskContext* next;
     };
     std::vector<Level> levels;
-    levels.emplace_back(state_.runtime.root());
+    // A foreign thread may spawn meanwhile, which changes the head of the list and nothing behind it. Children leave a
+    // list on workers only.
+    const auto enter = [&levels](Scope& scope) {
+        const std::lock_guard lock(scope.mutex_);
+        levels.push_back({&scope, scope.first_child_});
+    };
+    enter(state_.runtime.root());
     while (!levels.empty()) {
         Level& level = levels.back();
         if (!level.next) {
             Scope* following = level.scope->outer_;  // the same owner's scopes, newest first
             levels.pop_back();
-            if (following) levels.emplace_back(*following);
+            if (following) enter(*following);
             continue;
         }
         const TaskContext& task = *level.next;
         level.next = task.sibling_next;
         visit(task, levels.size() - 1, *level.scope);
-        const bool readable = pause_.holds(task.worker->index()) || !is_running(task);
-        if (readable && task.open_scopes) levels.emplace_back(*task.open_scopes);
+        if (readable(task) && task.open_scopes) enter(*task.open_scopes);
     }
 }
 
 TaskReport::TaskReport(const RuntimeState& state, const Safepoint::Pause& pause, std::size_t max_tasks)
-    : state_(state), pause_(pause), max_tasks_(max_tasks) {
+    : state_(state), max_tasks_(max_tasks) {
 #if CHAINRING_TASK_DUMP
+    for (const auto& worker : state.workers) {
+        const TaskContext* running = worker->running();
+        const bool held = pause.holds(worker->index());
+        workers_.push_back({running, held});
+        if (!held && !running)
+            text_ += "worker " + std::to_string(worker->index()) +
+                     " did not come to a pause within a second; its tasks are left out\n";
+    }
     walk([this](const TaskContext& task, std::size_t, const Scope&) { known_.insert(&task); });
     walk([this](const TaskContext& task, std::size_t depth, const Scope& made_in) {
         if (tasks_++ < max_tasks_) describe(task, depth, made_in);
@@ -158,18 +172,27 @@ TaskReport::TaskReport(const RuntimeState& state, const Safepoint::Pause& pause,
 }
 
 bool TaskReport::is_running(const TaskContext& task) const noexcept {
-    return task.worker->running() == &task;
+    return workers_[task.worker()->index()].running == &task;
+}
+
+// A worker that is stuck in a task stops before it does anything else, so all but that task may be read; one that is
+// held up elsewhere may go on at any moment.
+bool TaskReport::readable(const TaskContext& task) const noexcept {
+    const auto& [running, held] = workers_[task.worker()->index()];
+    return held || (running && running != &task);
 }
 
 void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scope& made_in) {
     const std::string indent(2 * depth, ' ');
-    const unsigned index = task.worker->index();
-    text_ += indent;
-    if (is_running(task) && !pause_.holds(index)) {
-        text_ += task.name ? task.name : "a task";
-        text_ += " on worker " + std::to_string(index) + ": has been running without a pause for at least a second\n";
+    const unsigned index = task.worker()->index();
+    if (!readable(task)) {
+        if (!is_running(task)) return;
+        const char* name = task.named ? state_.name_of(task) : nullptr;
+        text_ += indent + (name ? name : "a task") + " on worker " + std::to_string(index) +
+                 ": has been running without a pause for at least a second\n";
         return;
     }
+    text_ += indent;
     text_ += task_name(task);
     text_ += " on worker " + std::to_string(index) + ": ";
     const Waiter* waiter = task.waiter;
@@ -182,14 +205,14 @@ void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scop
             text_ += ", ";
             describe_wait(*waiter, *this, text_);
         }
-        text_ += ", for " + seconds(task.worker->ticks_ago(task.since));
+        text_ += ", for " + seconds(task.worker()->ticks_ago(task.since));
     } else {
         const bool begun = task.resume != Child::outermost(const_cast<TaskContext&>(task));
         text_ += begun ? "runnable" : "has not begun";
     }
     if (task.cancelled) text_ += "; cancelled";
-    if (task.shields > 0) text_ += task.cancelled_behind_shield ? "; shielded, cancelled" : "; shielded";
-    if (task.deadline != Instant::max()) text_ += "; deadline in " + seconds(task.deadline - task.worker->now());
+    if (task.shields > 0) text_ += task.behind_shield ? "; shielded, cancelled" : "; shielded";
+    if (task.deadline != Instant::max()) text_ += "; deadline in " + seconds(task.deadline - task.worker()->now());
     if (made_in.file_) {
         text_ += "; scope of ";
         append_place(text_, made_in.file_, made_in.line_);
@@ -207,8 +230,7 @@ void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scop
 
 std::string TaskReport::name_of(const TaskContext* task) const {
     if (!known_.contains(task)) return "a task that has ended";
-    const unsigned worker = task->worker->index();
-    if (is_running(*task) && !pause_.holds(worker)) return "what runs on worker " + std::to_string(worker);
+    if (!readable(*task)) return "a task that worker " + std::to_string(task->worker()->index()) + " is running";
     return task_name(*task);
 }
 
@@ -245,10 +267,10 @@ std::string ExceptionTrace::text(const std::exception_ptr& exception) const {
 
 }  // namespace detail
 
-void name_this_task(const char* name) noexcept {
+void name_this_task(const char* name) {
     const detail::Worker* worker = detail::Worker::current();
     CHAINRING_REQUIRE(worker && worker->running(), "name_this_task is for a task of a Runtime");
-    worker->running()->name = name;
+    worker->runtime().name_task(*worker->running(), name);
 }
 
 CHAINRING_END_NAMESPACE

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // TaskReport: what every task of a Runtime is doing, as text. It walks the tree of scopes and tasks while a
-// Safepoint::Pause holds the workers. Of a worker that could not be held (a task of it does not suspend) everything but
-// the running task is read as well: nothing else of it changes meanwhile, except what that very task touches.
+// Safepoint::Pause holds the workers. Of a worker that is stuck in a task everything but that task is read as well: it
+// would come to its safepoint before it touched anything else.
 //
 //   NAME on worker 0: recv, Link 127.0.0.1:7000 from 127.0.0.1:51234 (fd 9), for 3.2 s
 //       in Task<> echo(Link), main.cpp:14
@@ -19,6 +19,7 @@
 #include <source_location>
 #include <string>
 #include <unordered_set>
+#include <vector>
 
 CHAINRING_BEGIN_NAMESPACE
 
@@ -51,9 +52,14 @@ private:
     void walk(Visit visit);
     void describe(const TaskContext& task, std::size_t depth, const Scope& made_in);
     bool is_running(const TaskContext& task) const noexcept;
+    bool readable(const TaskContext& task) const noexcept;
 
+    struct WorkerSeen {
+        const TaskContext* running;
+        bool held;
+    };
     const RuntimeState& state_;
-    const Safepoint::Pause& pause_;
+    std::vector<WorkerSeen> workers_;  // as the report began
     std::size_t max_tasks_;
     std::size_t tasks_ = 0;
     std::unordered_set<const TaskContext*> known_;

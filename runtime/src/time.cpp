@@ -23,27 +23,29 @@ TimedWaiter::TimedWaiter() noexcept {
 }
 
 Instant earlier_of(const Limit& limit, const TaskContext& task) noexcept {
-    return limit.given() ? std::min(limit.from(task.worker->now()), task.deadline) : task.deadline;
+    return limit.given() ? std::min(limit.from(task.worker()->now()), task.deadline) : task.deadline;
 }
 
 void TimedWaiter::begin(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
     suspend(*this, node, handle);
     const Instant end = earlier_of(limit, *task);
-    if (end != Instant::max()) task->worker->timers().arm(*this, end);
+    if (end != Instant::max()) task->worker()->timers().arm(*this, end);
 }
 
 void TimedWaiter::begin_exactly(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
     suspend(*this, node, handle);
-    if (limit.given()) task->worker->timers().arm(*this, limit.from(task->worker->now()));
+    if (limit.given()) task->worker()->timers().arm(*this, limit.from(task->worker()->now()));
 }
 
 void TimedWaiter::stay() noexcept {
-    task->worker->timers().cancel(*this);
+    task->worker()->timers().cancel(*this);
+    task->request.end_wait();
     task->waiter = nullptr;
+    task->leaf = nullptr;
 }
 
 void TimedWaiter::finish() noexcept {
-    task->worker->timers().cancel(*this);
+    task->worker()->timers().cancel(*this);
     detail::resume(*this);
 }
 
@@ -54,13 +56,13 @@ void TimedWaiter::end_early(Waiter& waiter, Wake why) noexcept {
 }  // namespace detail
 
 bool Sleep::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    const detail::TaskContext& sleeper = *node.context;
-    if (sleeper.cancelled) {
+    detail::TaskContext& sleeper = *node.context;
+    if (sleeper.is_cancelled()) {
         claim.settle(detail::Wake::cancelled);
         return false;
     }
     waits_in = detail::WaitKind::sleep;
-    const Instant end = limit_.from(sleeper.worker->now());
+    const Instant end = limit_.from(sleeper.worker()->now());
     cut_short_ = sleeper.deadline < end;
     limit_.until(end);
     begin(node, handle, limit_);

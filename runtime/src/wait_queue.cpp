@@ -38,7 +38,15 @@ WaitQueue::~WaitQueue() {
 }
 
 void Granted::wake() noexcept {
-    while (QueuedWait* wait = take()) wait->task->worker->post(wait->wake_node_);  // after it the waiter is gone
+    Worker* const here = Worker::current();
+    while (QueuedWait* wait = take()) {
+        Worker& worker = *wait->task->worker();
+        if (&worker == here)
+            wait->finish();  // to its run queue
+        else
+            worker.post(wait->wake_node_);
+        // From here on the waiter may be gone.
+    }
 }
 
 }  // namespace detail

@@ -70,7 +70,10 @@ void Worker::orphan_retired() noexcept {
 // ---- life
 
 Worker::Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> backend)
-    : runtime_(runtime), index_(index), backend_(std::move(backend)) {
+    : runtime_(runtime),
+      index_(index),
+      backend_(std::move(backend)),
+      run_queue_(runtime.options.steal != Steal::never && runtime.options.workers > 1 ? &runtime.injection : nullptr) {
     backend_->buffers().set_owner(*this);
 }
 
@@ -108,7 +111,7 @@ void Worker::run() {
 }
 
 bool Worker::may_exit() const noexcept {
-    return runtime_.finishing.load(std::memory_order_acquire) && !live_ && !ready_head_ && !flush_head_ &&
+    return runtime_.finishing.load(std::memory_order_acquire) && !live_ && run_queue_.empty() && !flush_head_ &&
            backend_->in_flight() == 0 && inbox_.empty() && (index_ != 0 || runtime_.others_left());
 }
 
@@ -132,6 +135,8 @@ WorkerMetrics Worker::metrics() const noexcept {
     metrics.links = links();
     metrics.buffers_lent = read(lent_);
     metrics.operations = read(in_flight_);
+    metrics.steals = read(steals_);
+    metrics.injected = read(injected_);
     return metrics;
 }
 
@@ -144,25 +149,38 @@ void Worker::take_inbox() noexcept {
         node->run(*node);
         node = next;
     }
+    if (runtime_.injection.size() > 0) take_injected(task_budget / 2);
     buffers().collect();
     if (starved_head_) feed_starved();
     look_at_stop();
 }
 
 void Worker::resume_tasks() noexcept {
-    for (unsigned left = task_budget; left > 0 && ready_head_; --left) {
-        auto& task = static_cast<TaskContext&>(static_cast<RunNode&>(*ready_head_));
-        ready_head_ = ready_head_->next;
-        if (!ready_head_) ready_tail_ = nullptr;
-        task.transfers = 0;
-        task.leaf = nullptr;  // its frame may go while the task runs
-        running_.store(&task, std::memory_order_relaxed);
-        task.resume.resume();
-        running_.store(nullptr, std::memory_order_relaxed);
-        bump(resumed_);
-        if (ended_) finish_task(*std::exchange(ended_, nullptr));
-        if (runtime_.safepoint.wanted()) return;
+    if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
+    // What others could take is worth a look at the clock.
+    const bool measure = runtime_.options.steal == Steal::overloaded && run_queue_.shared() && run_queue_.size() > 1;
+    const Instant start = measure ? std::chrono::steady_clock::now() : Instant();
+    if (run_queue_.shared()) share_load();
+    unsigned resumed = 0;
+    for (; resumed < task_budget; ++resumed) {
+        TaskContext* task = run_queue_.pop();
+        if (!task) break;
+        resume(*task);
     }
+    bump(resumed_, resumed);
+    if (measure && resumed > 0) note_cost(std::chrono::steady_clock::now() - start, resumed);
+}
+
+void Worker::resume(TaskContext& task) noexcept {
+    task.transfers = 0;
+    task.leaf = nullptr;  // its frame may go while the task runs
+    task.set_worker(*this);
+    running_.store(&task, std::memory_order_relaxed);
+    task.resume.resume();  // afterwards the task may be anywhere
+    if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
+    running_.store(nullptr, std::memory_order_relaxed);
+    if (!exception_trace_.empty()) exception_trace_.clear();
+    if (ended_) finish_task(*std::exchange(ended_, nullptr));
 }
 
 void Worker::flush() noexcept {
@@ -176,95 +194,168 @@ void Worker::flush() noexcept {
 }
 
 void Worker::reap_or_park() noexcept {
-    if (ready_head_) {
+    if (!run_queue_.empty()) {
         backend_->poll();
         return;
     }
     if (may_exit()) return;
-    if (runtime_.options.spin > Duration::zero() && !runtime_.options.clock && spin()) return;
+    if (find_task()) {
+        backend_->poll();
+        return;
+    }
+    if (runtime_.may_spin && spin()) return;
     park();
 }
 
-// Real time, whatever the runtime's clock is; no longer than until the next timer.
+// Real time, whatever the runtime's clock is; no longer than until the next timer. A spin that finds nothing costs the
+// next ones: after each the worker parks at once for twice as many times, up to 64.
 bool Worker::spin() noexcept {
     backend_->poll();
-    if (ready_head_ || flush_head_) return true;
+    if (!run_queue_.empty() || flush_head_) return true;
+    if (spins_to_skip_ > 0) {
+        --spins_to_skip_;
+        return false;
+    }
     const Instant start = std::chrono::steady_clock::now();
     const Instant until = std::min(start + runtime_.options.spin, timers_.next());
     do {
-        if (backend_->spin() || !nothing_arrived()) return true;
+        if (backend_->spin() || !nothing_arrived()) {
+            spin_backoff_ = 0;
+            return true;
+        }
     } while (std::chrono::steady_clock::now() < until);
+    spin_backoff_ = std::clamp(2 * spin_backoff_, 1U, 64U);
+    spins_to_skip_ = spin_backoff_;
     return false;
 }
 
 // The second half of parking: looks at everything that another thread may have left before it saw the announcement.
 bool Worker::nothing_arrived() const noexcept {
     const BufferPool& pool = backend_->buffers();
-    return inbox_.empty() && !(starved_head_ && (pool.any_returned() || pool.available() > 0));
+    return inbox_.empty() && runtime_.injection.empty() &&
+           !(starved_head_ && (pool.any_returned() || pool.available() > 0));
 }
 
 void Worker::park() noexcept {
+    runtime_.idle_workers.fetch_add(1, std::memory_order_relaxed);  // a hint for those who have work to share
     park_.announce();
     if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit() && !runtime_.safepoint.wanted()) {
         bump(parks_);
         backend_->wait(timers_.next());
         park_.running();
+        runtime_.idle_workers.fetch_sub(1, std::memory_order_relaxed);
         return;
     }
     park_.running();
+    runtime_.idle_workers.fetch_sub(1, std::memory_order_relaxed);
     backend_->poll();
 }
 
 // ---- tasks
 
 void Worker::make_runnable(TaskContext& task) noexcept {
-    RunNode& node = task;
-    node.next = nullptr;
-    (ready_tail_ ? ready_tail_->next : ready_head_) = &node;
-    ready_tail_ = &node;
+    if (task.affinity != 0 && task.affinity != index_ + 1) [[unlikely]] {
+        send_to(*runtime_.workers[task.affinity - 1U], task);
+        return;
+    }
+    run_queue_.push(task, running() != nullptr && running() != &task);
+    if (runtime_.options.steal == Steal::eager) share_load();
 }
 
 void Worker::finish_task(TaskContext& task) noexcept {
+    task.scope->unlink(task);
+    if (task.cancel_post.end()) free_task(task);  // else the cancel that is on its way does
+}
+
+void Worker::free_task(TaskContext& task) noexcept {
     Scope& scope = *task.scope;
-    if (!exception_trace_.empty()) exception_trace_.clear();
-    if (!scope.unlink(task)) return;  // the cancel that is on its way comes back here
-    if (index_ == 0 && &task == runtime_.main_task) {
-        runtime_.main_task = nullptr;
-        runtime_.main_ended = true;  // this is worker 0: it looks at it in its next pass
-    }
+    if (task.is_main) runtime_.main_has_ended();
+    if (task.named) runtime_.forget_name(task);
     Child::outermost(task).destroy();
     scope.child_ended();
 }
 
-void Worker::cancel_task(TaskContext& task) noexcept {
-    if (task.cancelled || task.cancelled_behind_shield) return;
-    const bool shielded = task.shields > 0;
-    if (shielded)
-        task.cancelled_behind_shield = true;
-    else
-        task.cancelled = true;
-    for (Scope* scope = task.open_scopes; scope; scope = scope->outer_)
-        if (scope->shields_ == 0) scope->cancel();  // those made inside of the shield are not reached
-    if (task.waiter && !shielded) task.waiter->cancel(*task.waiter, Wake::cancelled);
+void schedule_new(TaskContext& task) noexcept {
+    Worker& worker = *task.worker();
+    Worker* here = Worker::current();
+    if (here && &here->runtime() == &worker.runtime()) {
+        here->make_runnable(task);
+    } else if (task.affinity != 0) {
+        send_to(worker, task);
+    } else {
+        worker.runtime().inject(task);
+    }
 }
 
-void schedule(TaskContext& task) noexcept {
-    Worker* here = Worker::current();
-    if (here == task.worker) {
-        here->make_runnable(task);
-        return;
-    }
-    RunNode& run_node = task;
-    run_node.run = [](InboxNode& node) noexcept {
+void send_to(Worker& worker, TaskContext& task) noexcept {
+    send_to(worker, task, [](InboxNode& node) noexcept {
         auto& arrived = static_cast<TaskContext&>(static_cast<RunNode&>(node));
-        arrived.worker->make_runnable(arrived);
-    };
-    task.worker->post(run_node);
+        Worker::current()->make_runnable(arrived);
+    });
+}
+
+void send_to(Worker& worker, TaskContext& task, void (*arrive)(InboxNode&) noexcept) noexcept {
+    RunNode& node = task;
+    node.run = arrive;
+    worker.post(node);
 }
 
 void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept {
     task.resume = handle;
-    task.worker->make_runnable(task);
+    task.worker()->make_runnable(task);
+}
+
+// ---- tasks from elsewhere
+
+// Nothing to do here: takes injected tasks, else those of another worker.
+bool Worker::find_task() noexcept {
+    if (take_injected(task_budget / 2)) return true;
+    return run_queue_.shared() && steal();
+}
+
+bool Worker::take_injected(std::size_t most) noexcept {
+    InboxNode* node = runtime_.injection.pop(most);
+    if (!node) return false;
+    while (node) {
+        InboxNode* next = node->next;
+        run_queue_.push(static_cast<TaskContext&>(static_cast<RunNode&>(*node)), false);
+        bump(injected_);
+        node = next;
+    }
+    if (!runtime_.injection.empty()) runtime_.wake_one(*this);
+    return true;
+}
+
+// At most half of the workers search at a time: more would only meet at the same queues.
+bool Worker::steal() noexcept {
+    const auto workers = static_cast<std::uint32_t>(runtime_.workers.size());
+    if (2 * runtime_.searching_workers.load(std::memory_order_relaxed) >= workers && workers > 1) return false;
+    runtime_.searching_workers.fetch_add(1, std::memory_order_relaxed);
+    bool found = false;
+    for (std::uint32_t tried = 0; tried < workers && !found; ++tried) {
+        Worker& victim = *runtime_.workers[victim_++ % workers];
+        found = &victim != this && victim.run_queue_.has_stealable() && run_queue_.steal_from(victim.run_queue_);
+    }
+    runtime_.searching_workers.fetch_sub(1, std::memory_order_relaxed);
+    if (found) bump(steals_);
+    return found;
+}
+
+// Wakes a parked worker when it is worth it: a wake costs about as much as this many microseconds of work. Only a hint
+// is read, and a wake left out loses nothing: what is queued here is run here.
+void Worker::share_load() noexcept {
+    constexpr Duration worth_a_wake = std::chrono::microseconds(50);
+    if (runtime_.idle_workers.load(std::memory_order_relaxed) == 0) return;
+    if (runtime_.searching_workers.load(std::memory_order_relaxed) > 0) return;
+    const std::size_t queued = run_queue_.size();
+    if (queued < 2) return;
+    if (runtime_.options.steal == Steal::overloaded && task_cost_ * static_cast<Duration::rep>(queued) < worth_a_wake)
+        return;
+    runtime_.wake_one(*this);
+}
+
+void Worker::note_cost(Duration duration, unsigned tasks) noexcept {
+    task_cost_ = std::max(duration / tasks, task_cost_ - task_cost_ / 8);
 }
 
 // ---- limits

@@ -3,12 +3,12 @@
 // except post(), wake_if_parked() and the counters.
 //
 // One pass of the loop:
-//   1 take in the inbox and the buffers that other threads returned
+//   1 take in the inbox, a share of the injected tasks, and the buffers that other threads returned
 //   2 fire the timers that are due
 //   3 resume runnable tasks, at most `task_budget`, then read the clock for the limits that they have begun
 //   4 flush what they wrote (one gathered send for each Link)
-//   5 hand everything to the backend and deliver completions: without waiting while tasks are runnable, else spin
-//     for options.spin, else park
+//   5 hand everything to the backend and deliver completions: without waiting while tasks are runnable; else look for
+//     tasks elsewhere (injected ones, then those of other workers), else spin for options.spin, else park
 // A task that never stops yielding delays I/O, timers and posts by at most one budget.
 #pragma once
 
@@ -21,6 +21,7 @@
 #include "runtime/src/inbox.hpp"
 #include "runtime/src/park_state.hpp"
 #include "runtime/src/renewals.hpp"
+#include "runtime/src/run_queue.hpp"
 #include "runtime/src/task_report.hpp"
 #include "runtime/src/timer_queue.hpp"
 
@@ -104,11 +105,11 @@ public:
         inbox_.push(node);
         wake_if_parked();
     }
-    void wake_if_parked() noexcept {
-        if (park_.must_wake()) {
-            wakes_.fetch_add(1, std::memory_order_relaxed);
-            backend_->wake();
-        }
+    bool wake_if_parked() noexcept {  // true: it was
+        if (!park_.must_wake()) return false;
+        wakes_.fetch_add(1, std::memory_order_relaxed);
+        backend_->wake();
+        return true;
     }
     void force_wake() noexcept { backend_->wake(); }  // async-signal-safe
     WorkerMetrics metrics() const noexcept;
@@ -117,11 +118,11 @@ public:
     std::size_t links() const noexcept { return links_.load(std::memory_order_relaxed); }
 
     // The worker's thread from here on.
-    void make_runnable(TaskContext& task) noexcept;  // to the tail of the run queue
+    void make_runnable(TaskContext& task) noexcept;  // here, or where its affinity says
     TaskContext* running() const noexcept { return running_.load(std::memory_order_relaxed); }
     void task_ended(TaskContext& task) noexcept { ended_ = &task; }  // by the task's final suspension
-    void finish_task(TaskContext& task) noexcept;                    // frees it and tells its scope
-    static void cancel_task(TaskContext& task) noexcept;             // asks it and the scopes that it has made
+    void finish_task(TaskContext& task) noexcept;                    // takes it from its scope, and frees it
+    void free_task(TaskContext& task) noexcept;                      // when nobody can reach it any more
 
     void flush_later(FlushNode& node) noexcept;
     // `feed` is called when buffers are back; it is the same for all nodes.
@@ -181,6 +182,12 @@ private:
     void stamp_renewals() noexcept;
     void flush() noexcept;
     void reap_or_park() noexcept;
+    void resume(TaskContext& task) noexcept;
+    bool find_task() noexcept;
+    bool take_injected(std::size_t most) noexcept;
+    bool steal() noexcept;
+    void share_load() noexcept;
+    void note_cost(Duration duration, unsigned tasks) noexcept;
     void park() noexcept;
     bool spin() noexcept;
     bool nothing_arrived() const noexcept;
@@ -196,12 +203,15 @@ private:
     TimerQueue timers_;
     Renewals renewals_;  // of this step 3
 
-    InboxNode* ready_head_ = nullptr;  // the RunNodes of tasks, linked by `next`
-    InboxNode* ready_tail_ = nullptr;
+    RunQueue run_queue_;
     std::atomic<TaskContext*> running_{nullptr};  // the worker writes; a reporter that could not stop it reads
     std::uint32_t ticks_ = 0;
     ExceptionTrace exception_trace_;
     TaskContext* ended_ = nullptr;
+    Duration task_cost_{0};  // of late, for Steal::overloaded: falls slowly, rises at once
+    std::uint32_t spins_to_skip_ = 0;
+    std::uint32_t spin_backoff_ = 0;  // how many parks go without a spin after one that found nothing
+    std::uint32_t victim_ = 0;        // whom to steal from first; goes round
     FlushNode* flush_head_ = nullptr;
     FlushNode* flush_tail_ = nullptr;
     StarvedNode* starved_head_ = nullptr;
@@ -214,7 +224,7 @@ private:
     bool finished_ = false;
 
     Counter passes_{0}, resumed_{0}, completions_{0}, parks_{0}, taken_{0}, starvings_{0}, spilled_{0};
-    Counter lent_{0}, in_flight_{0};
+    Counter lent_{0}, in_flight_{0}, steals_{0}, injected_{0};
     Counter wakes_{0};                   // any thread adds
     std::atomic<std::size_t> links_{0};  // read by others to place new Links
 
@@ -223,8 +233,14 @@ private:
     ParkState<> park_;
 };
 
-// Makes the task runnable on its worker. Any thread.
-void schedule(TaskContext& task) noexcept;
+// Makes a new task runnable: on this worker, where its affinity says, or, from a thread that is none of the runtime's,
+// wherever there is room. Any thread.
+void schedule_new(TaskContext& task) noexcept;
+
+// Hands a task that is in no queue to another worker, to be resumed there, or to be treated as `arrive` does, on that
+// worker.
+void send_to(Worker& worker, TaskContext& task) noexcept;
+void send_to(Worker& worker, TaskContext& task, void (*arrive)(InboxNode&) noexcept) noexcept;
 
 // What every operation does when it begins to wait and when it ends; on the task's worker.
 inline void suspend(Waiter& waiter, FrameNode& node, std::coroutine_handle<> handle) noexcept {
@@ -233,12 +249,16 @@ inline void suspend(Waiter& waiter, FrameNode& node, std::coroutine_handle<> han
     task.resume = handle;
     task.leaf = &node;
     task.waiter = &waiter;
-    task.since = task.worker->ticks();
+    task.since = task.worker()->ticks();
+    const bool asked = task.request.begin_wait();
+    if ((asked && !task.noticed) || waiter.stopped.load(std::memory_order_seq_cst)) [[unlikely]]
+        task.tell_worker();  // between the look at the beginning of the await and now
 }
 inline void resume(Waiter& waiter) noexcept {
     TaskContext& task = *waiter.task;
+    task.request.end_wait();
     task.waiter = nullptr;
-    task.worker->make_runnable(task);
+    task.worker()->make_runnable(task);
 }
 
 }  // namespace detail

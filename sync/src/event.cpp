@@ -21,7 +21,7 @@ void Event::set() noexcept {
 Event::Wait::Wait(Event& event) noexcept : QueuedWait(event.core_.waiting(), detail::WaitKind::event), event_(event) {}
 
 bool Event::Wait::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    if (node.context->cancelled) return event_.is_set() ? grant_at_once() : refuse(detail::Wake::cancelled);
+    if (node.context->is_cancelled()) return event_.is_set() ? grant_at_once() : refuse(detail::Wake::cancelled);
     const bool through = event_.core_.wait(*this, [&]() noexcept { begin(node, handle, limit_); });
     return through ? grant_at_once() : true;
 }

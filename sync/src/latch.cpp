@@ -25,7 +25,7 @@ void Latch::wait_blocking() {
 Latch::Wait::Wait(Latch& latch) noexcept : QueuedWait(latch.core_.waiting(), detail::WaitKind::latch), latch_(latch) {}
 
 bool Latch::Wait::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    if (node.context->cancelled) return latch_.try_wait() ? grant_at_once() : refuse(detail::Wake::cancelled);
+    if (node.context->is_cancelled()) return latch_.try_wait() ? grant_at_once() : refuse(detail::Wake::cancelled);
     const bool through = latch_.core_.wait(*this, [&]() noexcept { begin(node, handle, limit_); });
     return through ? grant_at_once() : true;
 }

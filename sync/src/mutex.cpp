@@ -38,7 +38,7 @@ void describe_lock(const detail::Waiter& waiter, const detail::TaskReport& repor
 Mutex::Lock::Lock(Mutex& mutex) noexcept : QueuedWait(mutex.core_.waiting(), detail::WaitKind::mutex), mutex_(mutex) {}
 
 bool Mutex::Lock::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    if (node.context->cancelled) return refuse(detail::Wake::cancelled);
+    if (node.context->is_cancelled()) return refuse(detail::Wake::cancelled);
     task = node.context;  // who asks: the owner, when the lock is free
     const bool taken = mutex_.core_.lock(*this, [&]() noexcept { begin(node, handle, limit_); });
     return taken ? grant_at_once() : true;

@@ -22,7 +22,7 @@ Semaphore::Acquire::Acquire(Semaphore& semaphore) noexcept
     : QueuedWait(semaphore.core_.waiting(), detail::WaitKind::semaphore), semaphore_(semaphore) {}
 
 bool Semaphore::Acquire::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    if (node.context->cancelled) return refuse(detail::Wake::cancelled);
+    if (node.context->is_cancelled()) return refuse(detail::Wake::cancelled);
     const bool taken = semaphore_.core_.acquire(*this, [&]() noexcept { begin(node, handle, limit_); });
     return taken ? grant_at_once() : true;
 }

@@ -107,7 +107,11 @@ Task<std::error_code> one_round(Contest* contest, const Setting* setting, Random
     }
     Scope contender;
     Scope others;
-    contender.spawn(run_attempt, &attempt);
+    // Where the clock ends it, it stays here, so that what passes here tells how far it has come; else it may be stolen.
+    if (setting->ending == Ending::clock)
+        contender.spawn_on(0, run_attempt, &attempt);
+    else
+        contender.spawn(run_attempt, &attempt);
     const auto somewhere = [&] { return random->below(setting->workers); };
     const bool ends_first = random->one_in(2);
     for (const bool completing : {ends_first, !ends_first}) {

@@ -107,26 +107,17 @@ TEST_CASE("a worker that does not exist traps, as does a Task awaited twice or e
                 "empty Task"));
 }
 
-TEST_CASE("an empty Link, a Link off its home and a Result without a value trap") {
+TEST_CASE("an empty Link and a Result without a value trap") {
     CHECK(names(trapped_task([]() -> Task<> {
                     Link link;
                     (void)co_await link.recv();
                 }),
                 "empty Link"));
-    CHECK(names(trapped([] {
-                    RuntimeOptions options = one_worker();
-                    options.workers = 2;
-                    Runtime runtime(options);
-                    runtime.run([]() -> Task<> {
-                        auto pair = co_await connected();
-                        Scope scope;
-                        scope.spawn_on(
-                            1, [](Link* link) -> Task<> { (void)co_await link->recv(); }, &pair.near);
-                        co_await scope.join();
-                    });
-                }),
-                "home worker"));
     CHECK(names(trapped([] { (void)*Result<int>(Errc::eof); }), "without a value"));
+}
+
+TEST_CASE("going to a worker that does not exist traps") {
+    CHECK(names(trapped_task([]() -> Task<> { co_await resume_on(7); }), "no worker of that index"));
 }
 
 TEST_CASE("a Runtime runs once, and there is none outside of it") {

@@ -21,6 +21,7 @@
 #include <chainring/relay.hpp>
 #include <chainring/result.hpp>
 #include <chainring/runtime.hpp>
+#include <chainring/schedule.hpp>
 #include <chainring/scope.hpp>
 #include <chainring/semaphore.hpp>
 #include <chainring/stop_token.hpp>

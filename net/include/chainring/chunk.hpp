@@ -56,6 +56,7 @@ public:
 private:
     friend class detail::LinkState;
     friend class SendOp;
+    friend class RecvOp;
     Chunk(detail::Segment* first, std::size_t size) noexcept : first_(first), size_(size) {}
     static const detail::Segment* next(const detail::Segment* segment) noexcept;
     static std::span<const std::byte> bytes_of(const detail::Segment* segment) noexcept;

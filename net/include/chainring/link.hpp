@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 // Link: one connection (TCP or unix stream), and its handle. Move-only; the handle's destructor never blocks.
 //
-// Home. A Link lives on the worker that accepted or connected it. Its operations are awaited there; on another worker
-// they trap. To send from elsewhere, take an Outbox.
+// Home. A Link lives on the worker that accepted or connected it, for life. Its operations may be awaited on any
+// worker: a task that is elsewhere goes to the Link's home for them, and goes on there (unless it has an affinity, see
+// schedule.hpp). The connection itself never moves. The handle is one task's at a time;
+// operations on it may be begun by several tasks, on any workers. To send without waiting, or from a thread that runs no
+// task, take an Outbox.
 //
 // Overlap. One receive at a time (a second one traps) and any number of sends: each send is one contiguous unit on the
 // wire, in the order of the calls.
 //
 // Errors. Receives and sends yield a Result: Errc::eof (the peer has ended its direction), timed_out, cancelled,
 // closed, shutting_down (the runtime drains and nothing of this message had arrived), or the kernel's errno in
-// std::system_category. They never throw, but for recv_until's and recv_exact's std::bad_alloc.
+// std::system_category. They never throw; recv_until yields not_enough_memory when its text finds no room.
 //
 // A handle may be destroyed on any thread, but not by one that is no worker while run() returns.
 //
@@ -114,6 +117,7 @@ private:
 // See Link::connect.
 class [[nodiscard]] ConnectOp : detail::TimedWaiter, public detail::Limited<ConnectOp> {
     friend class detail::Limited<ConnectOp>;
+    friend class detail::Stoppable<ConnectOp>;
 
 public:
     explicit ConnectOp(Result<Address> to) noexcept;
@@ -132,12 +136,13 @@ private:
     friend struct detail::LinkReports;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;
+    void end_attempt(detail::Worker& worker) noexcept;
 
     Address to_;
     std::error_code error_;
+    int fd_ = -1;
     detail::Limit limit_;
     std::unique_ptr<Attempt> attempt_;
-    detail::LinkState* link_ = nullptr;
 };
 
 CHAINRING_END_NAMESPACE

@@ -6,6 +6,7 @@
 
 #include <chainring/chunk.hpp>
 #include <chainring/config.hpp>
+#include <chainring/errc.hpp>
 #include <chainring/result.hpp>
 #include <chainring/time.hpp>
 
@@ -33,7 +34,8 @@ namespace detail {
 class LinkState;
 struct LinkReports;
 
-// A suspended receive, published in its Link. Home worker only.
+// A suspended receive, published in its Link. It begins and ends at the Link's home, and carries its outcome from there
+// to wherever its task goes on.
 class ReadOp : public Waiter {
 public:
     ReadOp(const ReadOp&) = delete;
@@ -47,22 +49,37 @@ public:
 protected:
     friend class LinkState;
     friend struct LinkReports;
-    // Takes what it can from the Link's queue; true when the operation has all that it asked for.
-    using Step = bool (*)(ReadOp&) noexcept;
-    ReadOp(LinkState* link, Step step) noexcept;
+    struct Kind {
+        bool (*step)(ReadOp&) noexcept;  // takes what it can from the Link's queue; true: it has all that it asked for
+        // Once, at the end of the wait: makes a result of what was found, or gives back what was taken. May be null.
+        void (*settle)(ReadOp&) noexcept;
+    };
+    ReadOp(LinkState* link, const Kind& kind) noexcept;
     ~ReadOp() = default;
-    std::error_code error() const noexcept;             // why the wait ended without what was asked for
+    std::error_code error() const noexcept {  // why the wait ended without what was asked for
+        return {error_value_, ours_ ? chainring_category() : std::system_category()};
+    }
+    void set_error(std::error_code error) noexcept {
+        error_value_ = error.value();
+        ours_ = error.category() == chainring_category();
+    }
     bool begun() const noexcept { return taken_ > 0; }  // it holds a part of what it waits for
 
     LinkState* link_;
-    Step step_;
+    const Kind* kind_;
     Limit limit_;
-    std::size_t taken_ = 0;  // bytes taken from the queue so far
+    union {
+        std::size_t taken_ = 0;  // bytes taken from the queue so far
+        Segment* chain_;         // RecvOp, once it is satisfied: what it took
+    };
     bool ignore_drain_ = false;
     bool accumulates_ = false;  // leaves bytes in the queue while it waits for more
     bool satisfied_ = false;
+    bool ours_ = false;  // error_value_ is an Errc
+    int error_value_ = 0;
 
 private:
+    static void arrive(InboxNode& node) noexcept;
     bool start(FrameNode& node, std::coroutine_handle<> handle) noexcept;
 };
 
@@ -83,6 +100,7 @@ struct SendUnit {
 
 class [[nodiscard]] RecvOp : public detail::ReadOp, public detail::Limited<RecvOp> {
     friend class detail::Limited<RecvOp>;
+    friend class detail::Stoppable<RecvOp>;
 
 public:
     explicit RecvOp(detail::LinkState* link) noexcept;
@@ -92,52 +110,62 @@ public:
         return static_cast<RecvOp&&>(*this);
     }
     Result<Chunk> await_resume() noexcept;
+
+private:
+    static const Kind kind;
 };
 
 class [[nodiscard]] RecvIntoOp : public detail::ReadOp, public detail::Limited<RecvIntoOp> {
     friend class detail::Limited<RecvIntoOp>;
+    friend class detail::Stoppable<RecvIntoOp>;
 
 public:
     RecvIntoOp(detail::LinkState* link, std::span<std::byte> into) noexcept;
     Result<std::size_t> await_resume() noexcept;
 
 private:
-    static bool step(detail::ReadOp& op) noexcept;
+    static const Kind kind;
     std::span<std::byte> into_;
 };
 
 class [[nodiscard]] RecvExactOp : public detail::ReadOp, public detail::Limited<RecvExactOp> {
     friend class detail::Limited<RecvExactOp>;
+    friend class detail::Stoppable<RecvExactOp>;
 
 public:
     RecvExactOp(detail::LinkState* link, std::span<std::byte> into) noexcept;
-    Result<void> await_resume();
+    Result<void> await_resume() noexcept;
 
 private:
-    static bool step(detail::ReadOp& op) noexcept;
+    static const Kind kind;
     std::span<std::byte> into_;
 };
 
 class [[nodiscard]] RecvUntilOp : public detail::ReadOp, public detail::Limited<RecvUntilOp> {
     friend class detail::Limited<RecvUntilOp>;
+    friend class detail::Stoppable<RecvUntilOp>;
 
 public:
     RecvUntilOp(detail::LinkState* link, std::string_view delimiter, std::size_t max) noexcept;
-    Result<std::string> await_resume();
+    Result<std::string> await_resume() noexcept;
 
 private:
     friend class detail::LinkState;
+    static const Kind kind;
     static bool step(detail::ReadOp& op) noexcept;
+    static void settle(detail::ReadOp& op) noexcept;
     std::string_view delimiter_;
     std::size_t max_;
     std::size_t searched_ = 0;  // bytes of the queue that cannot begin the delimiter
     std::size_t found_ = 0;     // where it begins
     bool too_long_ = false;
+    std::string text_;
 };
 
 // A send or a shutdown_write: a unit in the outbound queue and the task that waits for it.
 class [[nodiscard]] SendOp : detail::TimedWaiter, detail::SendUnit, public detail::Limited<SendOp> {
     friend class detail::Limited<SendOp>;
+    friend class detail::Stoppable<SendOp>;
 
 public:
     SendOp(detail::LinkState* link, std::span<const std::byte> bytes) noexcept;
@@ -162,6 +190,7 @@ public:
 private:
     friend struct detail::LinkReports;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    static void arrive(detail::InboxNode& node) noexcept;
     static void on_done(detail::SendUnit& unit, std::error_code error) noexcept;
     static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;
 
@@ -173,6 +202,7 @@ private:
 // The end of a Link, awaited.
 class [[nodiscard]] CloseOp : detail::TimedWaiter, public detail::Limited<CloseOp> {
     friend class detail::Limited<CloseOp>;
+    friend class detail::Stoppable<CloseOp>;
 
 public:
     explicit CloseOp(detail::LinkState* link) noexcept;
@@ -189,6 +219,7 @@ private:
     friend class detail::LinkState;
     friend struct detail::LinkReports;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    static void arrive(detail::InboxNode& node) noexcept;
     detail::LinkState* link_;
     detail::Limit limit_;
 };

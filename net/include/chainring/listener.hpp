@@ -62,6 +62,7 @@ struct ListenOptions {
 // See Listener::accept.
 class [[nodiscard]] AcceptOp : detail::TimedWaiter, public detail::Limited<AcceptOp> {
     friend class detail::Limited<AcceptOp>;
+    friend class detail::Stoppable<AcceptOp>;
 
 public:
     explicit AcceptOp(detail::ListenerState* listener) noexcept;
@@ -80,9 +81,11 @@ private:
     friend struct detail::LinkReports;
     Result<int> take() noexcept;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    static void arrive(detail::InboxNode& node) noexcept;
     static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;
     detail::ListenerState* listener_;
     detail::Limit limit_;
+    int fd_ = -1;  // the connection, once the wait has ended with one
 };
 
 class BindOp;
@@ -109,16 +112,17 @@ public:
     // Where it listens, with the port that was given for 0.
     const Address& address() const noexcept;
 
-    // Accepts a connection; its home is this worker. One accept at a time (a second traps). A connection that arrives
-    // while the wait is cancelled or times out is not lost: the next accept takes it.
+    // Accepts a connection; its home is the worker that the task then runs on. One accept at a time (a second traps). A
+    // connection that arrives while the wait is cancelled or times out is not lost: the next accept takes it.
     AcceptOp accept() noexcept { return AcceptOp(state()); }
 
     // Runs fn(Link, args...), a Task<>, for each connection, on the worker that `spread` chooses, until the runtime
-    // stops or the calling task is cancelled; then waits for the handlers. args are copied for each. When a handler
-    // ends, its Link is closed gracefully in the background: queued bytes are sent, then FIN; what the peer still sends
-    // is read and discarded until its FIN, for at most 5 s; a peer that takes nothing is reset after 5 to 15 s. An
-    // exception from a handler cancels the others and is rethrown here. fn must be trivially destructible (a function,
-    // a lambda without captures): pass state in args.
+    // stops, the calling task is cancelled or its Deadline has come; then waits for the handlers. The Link's home is
+    // that worker; its handler may be stolen between two waits. args are copied for each. When a handler ends, its Link
+    // is closed gracefully in the background: queued bytes are sent, then FIN; what the peer still sends is read and
+    // discarded until its FIN, for at most 5 s; a peer that takes nothing is reset after 5 to 15 s. An exception from a
+    // handler cancels the others and is rethrown here. fn must be trivially destructible (a function, a lambda without
+    // captures): pass state in args.
     template <class Fn, class... Args>
     Task<> serve(Fn fn, Args... args) {
         static_assert(std::is_trivially_destructible_v<Fn>,
@@ -126,10 +130,10 @@ public:
         static_assert(std::is_invocable_r_v<Task<>, Fn, Link, Args...>,
                       "serve takes a callable that returns Task<> for (Link, args...)");
         Scope scope;
-        scope.spawn(accept_loop<Fn, Args...>, this, &scope, fn, args...);
+        scope.spawn_on(home(), accept_loop<Fn, Args...>, this, &scope, fn, args...);
         if (spread() == Spread::reuse_port)
             for (unsigned worker = 0; worker < Runtime::current().workers(); ++worker)
-                if (worker != Runtime::current_worker())
+                if (worker != home())
                     scope.spawn_on(worker, serve_shard<Fn, Args...>, address(), options(), &scope, fn, args...);
         co_await scope.join();
     }
@@ -142,6 +146,7 @@ private:
     detail::ListenerState* state() const noexcept;  // traps when empty
     void drop() noexcept;
     Spread spread() const noexcept;
+    unsigned home() const noexcept;
     ListenOptions options() const noexcept;
     unsigned pick_worker(detail::Socket& socket) noexcept;
     static Link adopt_served(detail::Socket& socket);

@@ -141,6 +141,7 @@ public:
 
     class [[nodiscard]] Wait : detail::QueuedWait, public detail::Limited<Wait> {
         friend class detail::Limited<Wait>;
+        friend class detail::Stoppable<Wait>;
 
     public:
         explicit Wait(detail::HandleReference<T> state) noexcept
@@ -165,7 +166,7 @@ public:
         bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
             const std::lock_guard lock(queue_.mutex());
             if (state_->ended) return grant_at_once();
-            if (node.context->cancelled) return refuse(detail::Wake::cancelled);
+            if (node.context->is_cancelled()) return refuse(detail::Wake::cancelled);
             enqueue(node, handle, limit_);
             return true;
         }
@@ -179,6 +180,7 @@ public:
     }
     // Whether result() would complete at once. Any thread.
     bool ended() const noexcept {
+        CHAINRING_REQUIRE(state_, "an empty Handle was asked");
         const std::lock_guard lock(state_->queue.mutex());
         return state_->ended;
     }
@@ -195,8 +197,7 @@ auto Scope::start(Fn&& fn, Args&&... args)
     using T = typename std::invoke_result_t<std::decay_t<Fn>, std::decay_t<Args>...>::value_type;
     detail::HandleReference<T> state(new detail::HandleState<T>);
     launch(detail::run_started<T, std::decay_t<Fn>, std::decay_t<Args>...>(state, std::forward<Fn>(fn),
-                                                                           std::forward<Args>(args)...),
-           current_worker);
+                                                                           std::forward<Args>(args)...));
     return Handle<T>(std::move(state));
 }
 

@@ -19,6 +19,7 @@
 #include <chainring/time.hpp>
 
 #include <cstdint>
+#include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 
@@ -31,13 +32,33 @@ public:
     Interval(const Interval&) = delete;
     Interval& operator=(const Interval&) = delete;
 
-    Sleep tick() noexcept;
+    // A tick that is cut short, or loses in when_any, is not taken: the next tick() waits for the same one.
+    class [[nodiscard]] Tick : public Sleep {
+    public:
+        explicit Tick(Interval& interval) noexcept;
+        bool await_resume() const noexcept {
+            const bool due = Sleep::await_resume();
+            if (due) interval_.take(begun_);
+            return due;
+        }
+        template <class Token>
+        detail::StopOn<Tick, Token> stop_on(Token token) && noexcept {
+            return detail::StopOn<Tick, Token>(std::move(*this), std::move(token));
+        }
+
+    private:
+        Interval& interval_;
+        Instant begun_;
+    };
+    Tick tick() noexcept { return Tick(*this); }
     // When the tick that tick() would wait for now is due.
     Instant due() const noexcept { return due_; }
     Duration period() const noexcept { return period_; }
     std::uint64_t missed() const noexcept { return missed_count_; }
 
 private:
+    void take(Instant asked) noexcept;
+
     Duration period_;
     Instant due_;
     std::uint64_t missed_count_ = 0;

@@ -42,18 +42,27 @@ enum class BackendKind : std::uint8_t {
     epoll,
 };
 
+// Whether a worker that has nothing to do takes runnable tasks from another one.
+enum class Steal : std::uint8_t {
+    never,       // each task stays where it was spawned or woken
+    overloaded,  // parked workers are woken for it when a queue holds more work than a wake costs (some 50 us)
+    eager,       // parked workers are woken for it as soon as a task has to wait behind another one
+};
+
 // Trivially copyable, so that it may be written inside a co_await expression.
 struct RuntimeOptions {
     unsigned workers = 0;  // 0: as many as the CPUs that this process may use (affinity and cgroup quota)
     BackendKind backend = BackendKind::automatic;
-    Duration spin{
-        0};  // how long an idle worker looks for work before it parks in the kernel; 0, or a clock: not at all
+    Steal steal = Steal::overloaded;  // among several workers
+    // How long at most an idle worker looks for work before it parks in the kernel; it backs off when that does not
+    // pay. 0, or a clock, or more workers than CPUs: not at all.
+    Duration spin{0};
     Duration stop_grace = std::chrono::seconds(10);  // draining ends after this, and what is left is cancelled
     unsigned recv_buffers = 256;                     // per worker; a power of two, at most 32768
     unsigned recv_buffer_size = 16384;               // bytes
     unsigned ring_entries = 1024;                    // submission queue of each ring; a power of two
     bool handle_signals = false;  // SIGINT and SIGTERM request stop; the old handlers come back after run
-    void (*log)(std::string_view line) = nullptr;  // one line without newline; any worker may call it
+    void (*log)(std::string_view line) = nullptr;  // one line without newline; any worker, and dump_signal's thread
     ManualClock* clock = nullptr;                  // for tests; it must outlive the runtime
     // An exception of a task in the root scope (other than the main task's, which run() rethrows), on that task's
     // worker, with the awaits that it came through, a line each. Null: it is written to stderr, and std::terminate.
@@ -74,6 +83,8 @@ struct WorkerMetrics {
     std::uint64_t links = 0;         // Links that live here now
     std::uint64_t buffers_lent = 0;  // receive buffers out of the pool now: queued at Links or in users' Chunks
     std::uint64_t operations = 0;    // operations in flight now
+    std::uint64_t steals = 0;        // batches of tasks taken from other workers
+    std::uint64_t injected = 0;      // tasks taken from the injection queue
 };
 
 class Runtime {
@@ -127,7 +138,8 @@ private:
 };
 
 // Gives the calling task a name for reports. `name` is kept as a pointer: a literal, or text that outlives the task.
-void name_this_task(const char* name) noexcept;
+// May throw std::bad_alloc.
+void name_this_task(const char* name);
 
 namespace detail {
 void log_to_stderr(std::string_view line);

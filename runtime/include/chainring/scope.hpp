@@ -2,8 +2,9 @@
 // Scope: a nursery. It starts tasks (children), and the task that made it cannot go on past join() before they have all
 // ended. There is no detach: what should outlive its creator is spawned in the runtime's root scope.
 //
-// - spawn(fn, args...) moves fn and its arguments into the child and starts fn(args...), a Task<>, on this worker
-//   (spawn_on: on the worker named). The child begins after the caller suspends, not inside spawn.
+// - spawn(fn, args...) moves fn and its arguments into the child and starts fn(args...), a Task<>, on this worker, from
+//   which an idle one may steal it; a thread that is no worker hands it to whichever worker comes first (spawn_on: on
+//   the worker named). The child begins after the caller suspends, not inside spawn.
 // - start(fn, args...) does so for a Task<T> whose value is wanted: see Handle.
 // - limit(n): at most n children run at the same time; the others are held back and begin in the order of their spawn.
 // - cancel() asks every child to end: each await of theirs, now waiting or begun later, ends with Errc::cancelled.
@@ -47,7 +48,7 @@ class Handle;
 namespace detail {
 
 class TaskReport;
-void stop_wait(Waiter& waiter) noexcept;  // see stop_token.hpp
+class Shield;
 
 // The outermost coroutine of a spawned task: it keeps the callable and its arguments alive and holds the TaskContext.
 // Its frame is freed by the worker's loop after the last resume, never from inside the coroutine.
@@ -100,17 +101,17 @@ public:
     void spawn(Fn&& fn, Args&&... args) {
         check<Fn, Args...>();
         launch(detail::run_child<std::decay_t<Fn>, std::decay_t<Args>...>(std::forward<Fn>(fn),
-                                                                          std::forward<Args>(args)...),
-               current_worker);
+                                                                          std::forward<Args>(args)...));
     }
 
-    // Starts the child on worker `worker` (0 up to Runtime::workers() - 1; traps otherwise).
+    // Starts the child on worker `worker` (0 up to Runtime::workers() - 1; traps otherwise), where it stays: it is not
+    // stolen (see schedule.hpp).
     template <class Fn, class... Args>
     void spawn_on(unsigned worker, Fn&& fn, Args&&... args) {
         check<Fn, Args...>();
-        launch(detail::run_child<std::decay_t<Fn>, std::decay_t<Args>...>(std::forward<Fn>(fn),
-                                                                          std::forward<Args>(args)...),
-               worker);
+        launch_on(detail::run_child<std::decay_t<Fn>, std::decay_t<Args>...>(std::forward<Fn>(fn),
+                                                                             std::forward<Args>(args)...),
+                  worker);
     }
 
     // As spawn, for a Task<T>; the value is awaited through the Handle (include <chainring/handle.hpp>).
@@ -120,6 +121,7 @@ public:
 
     class [[nodiscard]] Join : detail::TimedWaiter, detail::InboxNode, public detail::Limited<Join> {
         friend class detail::Limited<Join>;
+        friend class detail::Stoppable<Join>;
 
     public:
         explicit Join(Scope& scope) noexcept;
@@ -157,9 +159,9 @@ private:
     friend class detail::Child::promise_type;
     friend class detail::Worker;
     friend class detail::TaskReport;
-    friend void detail::stop_wait(detail::Waiter& waiter) noexcept;
+    friend class detail::TaskContext;
+    friend class detail::Shield;
 
-    static constexpr unsigned current_worker = ~0U;
     static constexpr std::size_t joining = std::size_t{1} << 63;
 
     struct RootTag {};
@@ -170,14 +172,15 @@ private:
         static_assert(std::is_invocable_r_v<Task<>, std::decay_t<Fn>, std::decay_t<Args>...>,
                       "spawn takes a callable that returns Task<> for these arguments; its arguments are moved in");
     }
-    void launch(detail::Child child, unsigned worker) noexcept;
+    void launch(detail::Child child) noexcept;
+    void launch_on(detail::Child child, unsigned worker) noexcept;
+    void adopt(detail::TaskContext& task) noexcept;
     bool begin_join(Join& join, detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void end_join();
     void child_threw(detail::TaskContext& child, std::exception_ptr exception) noexcept;
-    bool unlink(detail::TaskContext& child) noexcept;  // false: a cancel is on its way to the child; wait for it
+    void unlink(detail::TaskContext& child) noexcept;
     void child_ended() noexcept;
     detail::TaskContext* take_held() noexcept;
-    void post_cancel(detail::TaskContext& child) noexcept;
     static void deliver_cancel(detail::InboxNode& node) noexcept;
 
     Runtime* runtime_;

@@ -5,8 +5,9 @@
 //     auto chunk = co_await link.recv().stop_on(source.token());  // Errc::cancelled once source.request_stop()
 //
 // It ends single waits, whichever task they belong to; to end whole tasks, cancel their Scope.
-// - request_stop(), stop_requested() and token() from any thread. A wait that begins after the request still takes what
-//   is there without waiting; otherwise it ends at once.
+// - request_stop(), stop_requested() and token() from any thread. A wait that begins after the request tries once,
+// takes
+//   what is there, and otherwise ends at once.
 // - A wait that has its result already when the request comes delivers it: nothing is lost.
 // - The StopSource must outlive the waits; destroying it while one is registered traps. Tokens are copied freely.
 //   Nothing is allocated, neither for a source nor for a wait.
@@ -46,21 +47,21 @@ private:
 namespace detail {
 
 // Any thread that keeps the wait registered, and with it the task: asks the task's worker to end the wait.
-void stop_wait(Waiter& waiter) noexcept;
+void stop_wait(Waiter& waiter, TaskContext& task) noexcept;
 
 // A wait that a token may stop, from begin() until end(). Lives in the frame that waits.
 template <>
 class StopRegistration<StopToken> {
 public:
     explicit StopRegistration(StopToken token) noexcept : source_(*token.source_) {}
-    bool stopped() const noexcept;
-    void begin(Waiter& waiter) noexcept;
+    void begin(Waiter& waiter, TaskContext& task) noexcept;
     void end() noexcept;
 
 private:
     friend class chainring::StopSource;
     StopSource& source_;
     Waiter* waiter_ = nullptr;
+    TaskContext* task_ = nullptr;
     StopRegistration* next_ = nullptr;  // the source's list, guarded by its mutex
     StopRegistration* previous_ = nullptr;
 };
@@ -69,20 +70,22 @@ template <>
 class StopRegistration<std::stop_token> {
 public:
     explicit StopRegistration(std::stop_token token) noexcept : token_(std::move(token)) {}
-    bool stopped() const noexcept { return token_.stop_requested(); }
-    void begin(Waiter& waiter) noexcept { callback_.emplace(token_, Fire{&waiter}); }
+    void begin(Waiter& waiter, TaskContext& task) noexcept { callback_.emplace(token_, Fire{&waiter, &task}); }
     void end() noexcept { callback_.reset(); }  // waits for a callback that is being run
 
 private:
     struct Fire {
         Waiter* waiter;
-        void operator()() const noexcept { stop_wait(*waiter); }
+        TaskContext* task;
+        void operator()() const noexcept { stop_wait(*waiter, *task); }
     };
     std::stop_token token_;
     std::optional<std::stop_callback<Fire>> callback_;
 };
 
 // What .stop_on(token) makes of an operation. It refers to the operation, which is a temporary of the same expression.
+// Registered before the operation begins, because from then on its task may be woken; a stop that comes before that is
+// found when the wait is published.
 template <class Operation, class Token>
 class [[nodiscard]] StopOn {
 public:
@@ -93,29 +96,17 @@ public:
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
-        TaskContext& task = *handle.promise().context;
-        if (registration_.stopped()) {
-            // Begins as an operation of a cancelled task would: it takes what is there, and does not wait.
-            const bool cancelled = std::exchange(task.cancelled, true);
-            const bool waits = operation_.await_suspend(handle);
-            task.cancelled = cancelled;
-            return waits;
-        }
-        if (!operation_.await_suspend(handle)) return false;
-        // Suspended, but not to be resumed before this returns: only the task's worker, this thread, does that.
-        registered_ = true;
-        registration_.begin(*task.waiter);
-        return true;
+        registration_.begin(operation_.as_waiter(), *handle.promise().context);
+        return operation_.await_suspend(handle);
     }
     decltype(auto) await_resume() {
-        if (registered_) registration_.end();
+        registration_.end();
         return operation_.await_resume();
     }
 
 private:
     Operation& operation_;
     StopRegistration<Token> registration_;
-    bool registered_ = false;
 };
 
 }  // namespace detail
@@ -141,10 +132,6 @@ private:
 
 inline bool StopToken::stop_requested() const noexcept {
     return source_->stop_requested();
-}
-
-inline bool detail::StopRegistration<StopToken>::stopped() const noexcept {
-    return source_.stop_requested();
 }
 
 CHAINRING_END_NAMESPACE

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // TaskContext: one per spawned task, and what the scheduler moves. It is a base of the promise of the task's outermost
-// coroutine, Child. Thread rules: `next` belongs to whichever queue holds the task; the rest is touched only by the
-// worker that the task belongs to, except the fields that the owning Scope guards with its mutex (marked "scope").
+// coroutine, Child. Thread rules: a task is owned by the worker that runs it, or, while it waits, by the worker where
+// the wait began: that one alone ends the wait. A runnable task is owned by the queue that holds it. The fields are the
+// owner's, except those that the owning Scope guards with its mutex ("scope") and those marked "any thread".
 //
 // Waiter: one suspension of a task that something else may end. Completion, timeout, cancel and close meet at its
 // claim word: whoever moves it from `none` to a reason has won, stores the outcome and schedules the task; the others
@@ -9,6 +10,7 @@
 // still holds it: an operation in the kernel is awaited to its terminal completion before the winner schedules.
 #pragma once
 
+#include <chainring/cancel_state.hpp>
 #include <chainring/claim.hpp>
 #include <chainring/config.hpp>
 #include <chainring/errc.hpp>
@@ -92,40 +94,56 @@ struct InboxNode {
 struct RunNode : InboxNode {};     // brings a task to its worker to be resumed
 struct CancelNode : InboxNode {};  // brings a cancel to it
 
-// What the owning Scope notes, under its mutex, of a CancelNode on its way to the child's worker.
-enum class CancelPost : std::uint8_t {
-    none,
-    posted,  // the node is in the inbox
-    ended,   // and the task has ended meanwhile; the node's handler frees it
-};
-
 class TaskContext : public RunNode, public CancelNode {
 public:
-    Worker* worker = nullptr;           // the worker that resumes it
     std::coroutine_handle<> resume;     // what to resume next
     Waiter* waiter = nullptr;           // what it waits on, while suspended in an operation
     FrameNode* leaf = nullptr;          // the innermost frame while suspended in an operation; null while it runs
     Scope* open_scopes = nullptr;       // the scopes that this task has made and not yet joined, newest first
-    const char* name = nullptr;         // given by name_this_task(); for reports
     Instant deadline = Instant::max();  // every await of the task ends by then; see Deadline
 
     Scope* scope = nullptr;               // the nursery that the task belongs to; constant
     TaskContext* sibling_next = nullptr;  // scope: list of the nursery's children
     TaskContext* sibling_prev = nullptr;  // scope
 
-    std::uint32_t since = 0;                    // when it was last suspended, in Worker::ticks()
-    std::uint8_t transfers = 0;                 // symmetric transfers since the loop resumed the task
-    bool cancelled = false;                     // level-triggered: every await that begins from now on ends at once
-    std::uint8_t shields : 7 = 0;               // shielded regions that it is in
-    bool cancelled_behind_shield : 1 = false;   // `cancelled` once the last of them ends
-    CancelPost cancel_post = CancelPost::none;  // scope
+    std::uint32_t since = 0;         // when it was last suspended, in Worker::ticks()
+    std::uint16_t affinity = 0;      // 0: it may be stolen; else 1 + the index of the worker that alone resumes it
+    std::uint8_t transfers = 0;      // symmetric transfers since the loop resumed the task
+    bool cancelled = false;          // level-triggered: every await that begins from now on ends at once
+    std::uint8_t shields : 5 = 0;    // shielded regions that it is in
+    bool behind_shield : 1 = false;  // `cancelled` once the last of them ends
+    bool noticed : 1 = false;        // the request to end has been taken note of
+    bool named : 1 = false;          // RuntimeState knows its name
+    bool is_main = false;            // constant
+    CancelPost<> cancel_post;        // any thread
+    CancelRequest<> request;         // any thread
+
+    // The worker that resumed it last, or will, or where it waits. Written by that worker (and by launch); read by
+    // other threads to post to a task that waits, which does not change it.
+    Worker* worker() const noexcept { return worker_.load(std::memory_order_relaxed); }
+    void set_worker(Worker& worker) noexcept { worker_.store(&worker, std::memory_order_relaxed); }
+
+    // For the task itself, or its worker while it waits: whether awaits are to end at once.
+    bool is_cancelled() noexcept {
+        if (request.asked() && !noticed) [[unlikely]]
+            notice();
+        return cancelled;
+    }
+    void notice() noexcept;  // takes note of the request: the flag, and the scopes that it has opened
+
+    // Any thread that keeps the task alive, after it has asked for something: has the task's worker look at it.
+    void tell_worker() noexcept;
+
+private:
+    std::atomic<Worker*> worker_{nullptr};
 };
 
 // After this many symmetric transfers in a row a task goes through the run queue: GCC makes them tail calls only at
 // -O2, so that an unbounded chain of them would overflow the stack in a user's debug build.
 inline constexpr std::uint8_t max_transfers = 64;
 
-// Puts the task at the tail of its worker's run queue, to be resumed at `handle`. On the task's worker only.
+// Puts the running task, the caller's, at the tail of its worker's run queue, to be resumed at `handle`. From then on
+// it may run on another worker.
 void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept;
 
 // The handle to transfer control to, or the noop coroutine when the task has to go through the run queue first.

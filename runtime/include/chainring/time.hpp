@@ -69,6 +69,8 @@ class StopOn;
 template <class Operation>
 class Stoppable {
 public:
+    // For StopOn.
+    Waiter& as_waiter() noexcept { return static_cast<Operation&>(*this); }
     template <class Token>
     StopOn<Operation, Token> stop_on(Token token) && noexcept {
         return StopOn<Operation, Token>(static_cast<Operation&&>(*this), std::move(token));
@@ -152,7 +154,7 @@ public:
         task_->leaf = &handle.promise();
         detail::schedule_local(*task_, handle);
     }
-    bool await_resume() const noexcept { return !task_->cancelled; }
+    bool await_resume() const noexcept { return !task_->is_cancelled(); }
 
 private:
     detail::TaskContext* task_ = nullptr;

@@ -46,6 +46,7 @@ public:
 
     class [[nodiscard]] Send : Entry, public detail::Limited<Send> {
         friend class detail::Limited<Send>;
+        friend class detail::Stoppable<Send>;
 
     public:
         Send(Channel& channel, T&& sent) noexcept
@@ -64,7 +65,7 @@ public:
 
     private:
         bool start(detail::FrameNode& node, std::coroutine_handle<> handle, detail::Granted& granted) noexcept {
-            if (node.context->cancelled)
+            if (node.context->is_cancelled())
                 return this->refuse(channel_.is_closed() ? detail::Wake::closed : detail::Wake::cancelled);
             const detail::Wake ended =
                 channel_.core_.send(*this, granted, [&]() noexcept { this->begin(node, handle, limit_); });
@@ -76,6 +77,7 @@ public:
 
     class [[nodiscard]] Recv : Entry, public detail::Limited<Recv> {
         friend class detail::Limited<Recv>;
+        friend class detail::Stoppable<Recv>;
 
     public:
         explicit Recv(Channel& channel) noexcept
@@ -95,7 +97,7 @@ public:
 
     private:
         bool start(detail::FrameNode& node, std::coroutine_handle<> handle, detail::Granted& granted) noexcept {
-            if (node.context->cancelled) {
+            if (node.context->is_cancelled()) {
                 const detail::Wake ended = channel_.core_.try_recv(this->value, granted);
                 return this->refuse(ended == detail::Wake::none ? detail::Wake::cancelled : ended);
             }

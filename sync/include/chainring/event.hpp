@@ -25,6 +25,7 @@ public:
 
     class [[nodiscard]] Wait : detail::QueuedWait, public detail::Limited<Wait> {
         friend class detail::Limited<Wait>;
+        friend class detail::Stoppable<Wait>;
 
     public:
         explicit Wait(Event& event) noexcept;

@@ -27,6 +27,7 @@ public:
 
     class [[nodiscard]] Wait : detail::QueuedWait, public detail::Limited<Wait> {
         friend class detail::Limited<Wait>;
+        friend class detail::Stoppable<Wait>;
 
     public:
         explicit Wait(Latch& latch) noexcept;

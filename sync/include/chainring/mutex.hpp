@@ -55,6 +55,7 @@ public:
 
     class [[nodiscard]] Lock : detail::QueuedWait, public detail::Limited<Lock> {
         friend class detail::Limited<Lock>;
+        friend class detail::Stoppable<Lock>;
 
     public:
         explicit Lock(Mutex& mutex) noexcept;

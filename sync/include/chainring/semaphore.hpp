@@ -28,6 +28,7 @@ public:
 
     class [[nodiscard]] Acquire : detail::QueuedWait, public detail::Limited<Acquire> {
         friend class detail::Limited<Acquire>;
+        friend class detail::Stoppable<Acquire>;
 
     public:
         explicit Acquire(Semaphore& semaphore) noexcept;

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSL-1.0
+// RunQueue: the runnable tasks of one worker. Three places, from the narrowest to the widest:
+//
+//   next_    one task that the running one has just woken: it runs next, its data still in the cache
+//   steal_   tasks that idle workers may take (StealQueue); what does not fit goes to the runtime's injection queue
+//   own_     tasks that stay here: those with an affinity, and all of them when nobody steals; a plain list
+//
+// pop() serves steal_ and own_ in turn, each first in, first out; next_ goes ahead of them at most three times in a
+// row, so that two tasks that wake each other keep nobody waiting. Thieves take from steal_, and from next_ when that
+// is all.
+//
+// Owner thread, but for steal_from's victim, size() and has_stealable().
+#pragma once
+
+#include <chainring/config.hpp>
+#include <chainring/task_context.hpp>
+
+#include "runtime/src/injection_queue.hpp"
+#include "runtime/src/steal_queue.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <utility>
+
+CHAINRING_BEGIN_NAMESPACE
+namespace detail {
+
+using Injection = InjectionQueue<InboxNode>;
+
+class RunQueue {
+public:
+    // Where tasks overflow to; null: nobody steals here.
+    explicit RunQueue(Injection* overflow) noexcept : overflow_(overflow) {}
+    bool shared() const noexcept { return overflow_ != nullptr; }
+
+    // `urgent`: woken by the task that is running.
+    void push(TaskContext& task, bool urgent) noexcept {
+        RunNode& node = task;
+        node.next = nullptr;
+        if (!overflow_ || task.affinity != 0) {
+            (own_tail_ ? own_tail_->next : own_head_) = &node;
+            own_tail_ = &node;
+        } else if (urgent && !next_.load(std::memory_order_relaxed)) {
+            next_.store(&node, std::memory_order_release);  // only the owner puts one in; pairs with a taker's exchange
+        } else {
+            steal_.push(node, *overflow_);
+        }
+    }
+
+    TaskContext* pop() noexcept {
+        if (!overflow_) return pop_own();
+        if (in_a_row_ < most_in_a_row) {
+            if (TaskContext* task = take_next()) {
+                ++in_a_row_;
+                return task;
+            }
+        }
+        in_a_row_ = 0;
+        own_turn_ = !own_turn_;
+        TaskContext* task = own_turn_ ? pop_own() : pop_shared();
+        if (!task) task = own_turn_ ? pop_shared() : pop_own();
+        return task ? task : take_next();
+    }
+
+    bool empty() const noexcept {
+        return !own_head_ && (!overflow_ || (!next_.load(std::memory_order_relaxed) && steal_.empty()));
+    }
+
+    // As a thief, with nothing of its own to steal: takes half of the victim's. The oldest is at the head of this queue
+    // afterwards. False: there was nothing.
+    bool steal_from(RunQueue& victim) noexcept {
+        InboxNode* node = steal_.steal_from(victim.steal_);
+        if (!node) node = victim.next_.exchange(nullptr, std::memory_order_acquire);
+        if (!node) return false;
+        next_.store(node, std::memory_order_release);
+        return true;
+    }
+
+    // Any thread; snapshots.
+    std::size_t size() const noexcept { return steal_.size(); }
+    bool has_stealable() const noexcept { return !steal_.empty() || next_.load(std::memory_order_relaxed); }
+
+private:
+    static constexpr unsigned most_in_a_row = 3;
+
+    static TaskContext* task_of(InboxNode* node) noexcept {
+        return node ? static_cast<TaskContext*>(static_cast<RunNode*>(node)) : nullptr;
+    }
+    TaskContext* pop_own() noexcept {
+        InboxNode* node = own_head_;
+        if (!node) return nullptr;
+        own_head_ = node->next;
+        if (!own_head_) own_tail_ = nullptr;
+        return task_of(node);
+    }
+    TaskContext* pop_shared() noexcept { return task_of(steal_.pop()); }
+    TaskContext* take_next() noexcept {
+        if (!next_.load(std::memory_order_relaxed)) return nullptr;
+        return task_of(next_.exchange(nullptr, std::memory_order_acquire));  // a thief may have been faster
+    }
+
+    Injection* overflow_;
+    InboxNode* own_head_ = nullptr;
+    InboxNode* own_tail_ = nullptr;
+    unsigned in_a_row_ = 0;
+    bool own_turn_ = false;
+    std::atomic<InboxNode*> next_{nullptr};  // the owner puts in, the owner and thieves take by exchange
+    StealQueue<InboxNode> steal_;
+};
+
+}  // namespace detail
+CHAINRING_END_NAMESPACE
