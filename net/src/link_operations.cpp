@@ -305,10 +305,12 @@ bool CloseOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noe
         go_home(*this, *link_, node, handle, arrive);
         return true;
     }
-    if (link_->closed()) return false;
+    detail::LinkState& link = *link_;
+    if (link.closed()) return false;
+    const bool cancelled = node.context->is_cancelled();
     begin(node, handle, limit_);
-    link_->begin_close(this);
-    if (node.context->is_cancelled()) link_->abort();
+    link.begin_close(this);  // it may be over at once: from here on the task may run elsewhere
+    if (cancelled) link.abort();
     return true;
 }
 

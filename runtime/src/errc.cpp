@@ -32,6 +32,8 @@ public:
                 return "no delimiter within the bound";
             case Errc::write_broken:
                 return "an earlier send ended in the middle of its data";
+            case Errc::overloaded:
+                return "the queue is full";
             case Errc::not_supported:
                 return "not supported";
         }

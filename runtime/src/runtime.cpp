@@ -50,6 +50,7 @@ void Runtime::run_workers(detail::Child main) {
         first.run();
     }
     dump.reset();
+    state_->offload.stop();
     for (std::thread& thread : threads) thread.join();
     if (state_->options.clock) state_->options.clock->detach(*this);
     if (root_.first_) std::rethrow_exception(root_.first_);

@@ -28,6 +28,8 @@ RuntimeOptions completed(RuntimeOptions options) {
         throw std::invalid_argument("chainring: recv_buffer_size must be from 64 bytes to 16 MiB");
     if (!std::has_single_bit(options.ring_entries) || options.ring_entries < 32 || options.ring_entries > 32768)
         throw std::invalid_argument("chainring: ring_entries must be a power of two from 32 to 32768");
+    if (options.offload_threads < 1 || options.offload_threads > 1024)
+        throw std::invalid_argument("chainring: offload_threads must be from 1 to 1024");
     if (options.workers > 1024) throw std::invalid_argument("chainring: workers must be at most 1024");
     if (options.dump_signal < 0 || options.dump_signal >= NSIG)
         throw std::invalid_argument("chainring: dump_signal must be the number of a signal, or 0");
@@ -53,6 +55,7 @@ RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen)
     : runtime(owner),
       options(completed(chosen)),
       safepoint(options.workers),
+      offload(options.offload_threads, options.offload_full == OffloadFull::reject ? options.offload_queue : 0),
       may_spin(options.spin > Duration::zero() && !options.clock && options.workers <= detail::usable_cpus()) {
     choose_backend();
     grace_timer_.state = this;

@@ -10,6 +10,7 @@
 
 #include <chainring/runtime.hpp>
 
+#include "runtime/src/offload_pool.hpp"
 #include "runtime/src/worker.hpp"
 
 #include <atomic>
@@ -35,6 +36,7 @@ public:
     Runtime& runtime;
     RuntimeOptions options;
     detail::Safepoint safepoint;
+    detail::OffloadPool offload;
     detail::Injection injection;  // tasks that belong to no worker yet, and what a worker's queue had no room for
     // Hints, read and written relaxed: for sharing load, where a wrong guess costs time and nothing else.
     std::atomic<std::uint32_t> idle_workers{0};       // parked, or about to

@@ -107,7 +107,8 @@ Task<std::error_code> one_round(Contest* contest, const Setting* setting, Random
     }
     Scope contender;
     Scope others;
-    // Where the clock ends it, it stays here, so that what passes here tells how far it has come; else it may be stolen.
+    // Where the clock ends it, it stays here, so that what passes here tells how far it has come; else it may be
+    // stolen.
     if (setting->ending == Ending::clock)
         contender.spawn_on(0, run_attempt, &attempt);
     else

@@ -16,6 +16,7 @@
 #include <chainring/listener.hpp>
 #include <chainring/manual_clock.hpp>
 #include <chainring/mutex.hpp>
+#include <chainring/offload.hpp>
 #include <chainring/outbox.hpp>
 #include <chainring/payload.hpp>
 #include <chainring/relay.hpp>

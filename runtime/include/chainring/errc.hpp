@@ -18,6 +18,7 @@ enum class Errc {
     invalid_address,  // the text is no address that Address::parse knows
     too_long,         // the delimiter did not come within the bound given to recv_until
     write_broken,     // an earlier send ended in the middle of its unit; nothing more can follow it
+    overloaded,       // a bounded queue is full, and its options say not to wait
     not_supported,    // this backend or this kind of socket cannot do it
 };
 

@@ -49,6 +49,12 @@ enum class Steal : std::uint8_t {
     eager,       // parked workers are woken for it as soon as a task has to wait behind another one
 };
 
+// What offload does when its queue is full.
+enum class OffloadFull : std::uint8_t {
+    suspend,  // waits its turn, however many do
+    reject,   // ends with Errc::overloaded
+};
+
 // Trivially copyable, so that it may be written inside a co_await expression.
 struct RuntimeOptions {
     unsigned workers = 0;  // 0: as many as the CPUs that this process may use (affinity and cgroup quota)
@@ -61,6 +67,9 @@ struct RuntimeOptions {
     unsigned recv_buffers = 256;                     // per worker; a power of two, at most 32768
     unsigned recv_buffer_size = 16384;               // bytes
     unsigned ring_entries = 1024;                    // submission queue of each ring; a power of two
+    unsigned offload_threads = 4;                    // at most; they are started when they are needed
+    unsigned offload_queue = 256;                    // calls that may wait for a thread, with OffloadFull::reject
+    OffloadFull offload_full = OffloadFull::suspend;
     bool handle_signals = false;  // SIGINT and SIGTERM request stop; the old handlers come back after run
     void (*log)(std::string_view line) = nullptr;  // one line without newline; any worker, and dump_signal's thread
     ManualClock* clock = nullptr;                  // for tests; it must outlive the runtime

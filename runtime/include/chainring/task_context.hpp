@@ -57,6 +57,7 @@ enum class WaitKind : std::uint8_t {
     sleep,
     join,
     handle,
+    offload,
     event,
     semaphore,
     mutex,
