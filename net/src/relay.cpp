@@ -2,43 +2,60 @@
 #include <chainring/relay.hpp>
 #include <chainring/scope.hpp>
 
+#include <atomic>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 
 namespace {
 
-// One direction. An error ends both Links, which ends the other direction as well.
-Task<> copy(Link* from, Link* to, std::uint64_t* bytes, std::error_code* first_error) {
+// One direction; the two may run on different workers.
+struct Direction {
+    Link* from;
+    Link* to;
+    std::uint64_t bytes = 0;
+    std::error_code error;
+};
+
+// An error ends both Links, which ends the other direction as well. `failed`: the direction that met one first.
+Task<> copy(Direction* way, std::atomic<Direction*>* failed) {
     std::error_code error;
     for (;;) {
-        auto chunk = co_await from->recv().ignore_drain();
+        auto chunk = co_await way->from->recv().ignore_drain();
         if (!chunk) {
             error = chunk.error();
             break;
         }
-        auto sent = co_await to->send(std::move(*chunk));
+        auto sent = co_await way->to->send(std::move(*chunk));
         if (!sent) {
             error = sent.error();
             break;
         }
-        *bytes += *sent;
+        way->bytes += *sent;
     }
-    if (error == Errc::eof) error = (co_await to->shutdown_write()).error();
+    if (error == Errc::eof) error = (co_await way->to->shutdown_write()).error();
     if (!error) co_return;
-    if (!*first_error) *first_error = error;
-    from->abort();
-    to->abort();
+    way->error = error;
+    Direction* none = nullptr;
+    failed->compare_exchange_strong(none, way, std::memory_order_acq_rel);  // read after the join
+    way->from->abort();
+    way->to->abort();
 }
 
 }  // namespace
 
 Task<RelayOutcome> relay(Link& first, Link& second) {
-    RelayOutcome outcome;
+    Direction forward{&first, &second, 0, {}};
+    Direction backward{&second, &first, 0, {}};
+    std::atomic<Direction*> failed{nullptr};
     Scope scope;
-    scope.spawn(copy, &first, &second, &outcome.forward, &outcome.error);
-    scope.spawn(copy, &second, &first, &outcome.backward, &outcome.error);
+    scope.spawn(copy, &forward, &failed);
+    scope.spawn(copy, &backward, &failed);
     co_await scope.join();
+    RelayOutcome outcome;
+    outcome.forward = forward.bytes;
+    outcome.backward = backward.bytes;
+    if (const Direction* ended = failed.load(std::memory_order_acquire)) outcome.error = ended->error;
     co_return outcome;
 }
 

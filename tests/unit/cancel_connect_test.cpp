@@ -31,7 +31,7 @@ public:
     Task<> complete() override {
         for (; coming_ > 0; --coming_) {
             const Peer& client = clients_.emplace_back(listener_.address());
-            client.send(std::string_view(reinterpret_cast<const char*>(&connected_), sizeof connected_));
+            client.try_send(std::string_view(reinterpret_cast<const char*>(&connected_), sizeof connected_));
             ++connected_;
         }
         co_return;

@@ -285,6 +285,11 @@ void Peer::send(std::string_view bytes) const {
     }
 }
 
+void Peer::try_send(std::string_view bytes) const {
+    if (::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0 && errno != ECONNRESET && errno != EPIPE)
+        FAIL_CHECK("send: errno " << errno);
+}
+
 long Peer::take(std::string& into, std::size_t most) const {
     const std::size_t before = into.size();
     into.resize(before + most);

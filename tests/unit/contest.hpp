@@ -101,6 +101,8 @@ public:
     ~Peer();
     int fd() const noexcept { return fd_; }
     void send(std::string_view bytes) const;
+    // To an end that may already have been accepted and dropped by a task that was cancelled.
+    void try_send(std::string_view bytes) const;
     // What is there, up to `most` bytes, behind `into`; never waits. Says how much; -1 when nothing is there yet.
     long take(std::string& into, std::size_t most) const;
     // Waits for it.

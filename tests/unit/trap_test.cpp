@@ -101,6 +101,12 @@ TEST_CASE("a worker that does not exist traps, as does a Task awaited twice or e
                 }),
                 "no worker of that index"));
     CHECK(names(trapped_task([]() -> Task<> {
+                    Scope scope;
+                    scope.spawn_on(~0U, idle);
+                    co_await scope.join();
+                }),
+                "no worker of that index"));
+    CHECK(names(trapped_task([]() -> Task<> {
                     Task<> empty;
                     co_await std::move(empty);
                 }),
