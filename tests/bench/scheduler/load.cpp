@@ -8,9 +8,9 @@
 // the next. A request's latency runs from its send to its answer's receipt.
 //
 //     uniform    every request costs 10 us, no pauses: the workers are busy all the time, all alike
-//     skewed     those of 8 connections, all at home on worker 0, cost 1 ms, the others' 10 us; pauses of 5 to 15 ms,
-//     so
-//                that the two CPUs together have enough time, but worker 0 alone hardly
+//     skewed     those of 8 connections, all at home on worker 0, cost 1 ms, the others' 10 us; pauses of 7.5 to 22.5
+//     ms,
+//                so that two workers together are busy for two thirds of the time, and worker 0 alone nearly always
 //     saturated  the same without pauses: no worker is ever idle
 //
 // Usage: scheduler_load SHAPE STEAL WORKERS SECONDS ITERATIONS, where the last is what `scheduler_load calibrate`
@@ -54,7 +54,7 @@ using namespace std::chrono_literals;
 
 constexpr unsigned connections = 512, hot_connections = 8;
 constexpr std::uint32_t cheap_us = 10, hot_us = 1000;
-constexpr Duration warm_up = 300ms;
+constexpr Duration warm_up = 300ms, mean_pause = 15ms;
 
 // ---- the busy loop
 
@@ -119,6 +119,8 @@ struct Load {
     bool measuring = false;
     bool ended = false;
     std::size_t hot_requests = 0;
+    std::uint64_t steals = 0;              // of the server, in its life
+    double cpu_seconds = 0;                // of the process, while measuring
     std::vector<std::uint32_t> latencies;  // of cheap requests, in nanoseconds
     std::mt19937_64 random{1};
     Latch connected{connections};
@@ -155,6 +157,13 @@ Task<> client(Load& load) {
     co_await link.close();
 }
 
+double cpu_seconds() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 Task<> clients(Load& load) {
     Scope scope;
     for (unsigned at = 0; at < connections; ++at) scope.spawn(client, std::ref(load));
@@ -162,8 +171,10 @@ Task<> clients(Load& load) {
     co_await sleep_for(warm_up);
     load.measuring = true;
     const Instant start = now();
+    const double used = cpu_seconds();
     co_await sleep_for(load.length);
     load.measuring = false;
+    load.cpu_seconds = cpu_seconds() - used;
     load.length = now() - start;
     load.ended = true;
     co_await scope.join();
@@ -181,16 +192,16 @@ void report(Load& load, bool raised) {
     const double seconds = std::chrono::duration<double>(load.length).count();
     std::printf(
         "{\"requests_s\": %.1f, \"hot_requests_s\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
-        "\"raised\": %s}\n",
+        "\"cpus\": %.2f, \"steals\": %llu, \"raised\": %s}\n",
         static_cast<double>(load.latencies.size()) / seconds, static_cast<double>(load.hot_requests) / seconds,
         percentile_us(load.latencies, 0.5), percentile_us(load.latencies, 0.99), percentile_us(load.latencies, 0.999),
-        raised ? "true" : "false");
+        load.cpu_seconds / seconds, static_cast<unsigned long long>(load.steals), raised ? "true" : "false");
 }
 
 int usage(const char* program) {
     std::fprintf(stderr,
                  "usage: %s calibrate | uniform|skewed|saturated default|never|overloaded|eager WORKERS SECONDS "
-                 "ITERATIONS\n",
+                 "ITERATIONS [PAUSE]\n",
                  program);
     return 2;
 }
@@ -202,7 +213,7 @@ int main(int argc, char** argv) {
         std::printf("%.1f\n", calibrate());
         return 0;
     }
-    if (argc != 6) return usage(argv[0]);
+    if (argc < 6) return usage(argv[0]);
     const std::string_view shape = argv[1];
     const double per_us = std::strtod(argv[5], nullptr);
     Load load;
@@ -211,8 +222,9 @@ int main(int argc, char** argv) {
     if (shape != "uniform") {
         load.hot = static_cast<std::uint64_t>(per_us * hot_us);
         load.hot_left = hot_connections;
-        if (shape == "skewed") load.pause = 10ms;
+        if (shape == "skewed") load.pause = mean_pause;
     }
+    if (argc > 6) load.pause = std::chrono::milliseconds(std::strtol(argv[6], nullptr, 10));
 
     RuntimeOptions options;
     options.workers = static_cast<unsigned>(std::strtoul(argv[3], nullptr, 10));
@@ -236,6 +248,9 @@ int main(int argc, char** argv) {
     });
     server.run(serve_all, &bound);
     generator.join();
+#if SCHEDULER_ROAMS
+    for (unsigned worker = 0; worker < server.workers(); ++worker) load.steals += server.metrics(worker).steals;
+#endif
     report(load, raised);
     return 0;
 }
