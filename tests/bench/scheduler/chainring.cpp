@@ -144,7 +144,7 @@ Task<> inject(std::size_t size, unsigned, Outcome* outcome) {
         *outcome = rows::inject(size, Threads, [&](rows::Countdown& countdown) { root.spawn(count_down, &countdown); });
         done.set();
     });
-    co_await done.wait();
+    (co_await done.wait()).value();
     threads.join();
 }
 

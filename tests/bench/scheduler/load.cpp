@@ -142,7 +142,7 @@ Task<> client(Load& load) {
     const bool hot = answer.home == 0 && load.hot_left > 0;
     if (hot) --load.hot_left;
     load.connected.count_down();
-    co_await load.connected.wait();
+    (co_await load.connected.wait()).value();
     while (!load.ended) {
         if (load.pause > 0ns) co_await sleep_for(load.pause / 2 + Duration(load.random() % load.pause.count()));
         const Instant start = now();
@@ -167,7 +167,7 @@ double cpu_seconds() {
 Task<> clients(Load& load) {
     Scope scope;
     for (unsigned at = 0; at < connections; ++at) scope.spawn(client, std::ref(load));
-    co_await load.connected.wait();
+    (co_await load.connected.wait()).value();
     co_await sleep_for(warm_up);
     load.measuring = true;
     const Instant start = now();
