@@ -144,7 +144,7 @@ Task<> inject(std::size_t size, unsigned, Outcome* outcome) {
         *outcome = rows::inject(size, Threads, [&](rows::Countdown& countdown) { root.spawn(count_down, &countdown); });
         done.set();
     });
-    (co_await done.wait()).value();
+    [[maybe_unused]] const auto waited = co_await done.wait();
     threads.join();
 }
 
