@@ -111,4 +111,4 @@ packages_build_optional="ninja-build:ninja pkg-config:pkg-config libmimalloc-dev
 packages_clang="clang-19:clang++-19 libclang-rt-19-dev"
 packages_test="doctest-dev python3:python3"
 packages_test_optional="netcat-openbsd socat iperf3 strace procps valgrind libseccomp-dev redis-tools"
-packages_bench_optional="libasio-dev libuv1-dev libevent-dev"
+packages_bench_optional="libasio-dev libuv1-dev libevent-dev libtbb-dev golang-go:go librust-tokio-dev cargo:cargo rustc:rustc"

@@ -35,6 +35,12 @@ def ratio(runs, base_runs, key):
     return Ratio(median(values), min(values), max(values))
 
 
+def table(head, rows):
+    """In Markdown, with the figures after the first column."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
 def _median(runs, key):
     return median(run[key] for run in runs)
 
