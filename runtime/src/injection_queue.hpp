@@ -3,7 +3,7 @@
 // what a StealQueue had no room for. Intrusive (linked by `next`), first in, first out, any number of threads on both
 // sides; it allocates nothing and owns no node: a node is its pusher's until push returns, and then its taker's.
 //
-// A mutex, and rightly: the way in is rare (a foreign thread has just made a whole task; a worker comes once for half a
+// A lock, and rightly: the way in is rare (a foreign thread has just made a whole task; a worker comes once for half a
 // ring of pushes), every operation is one critical section of a few instructions without a system call in it, and a
 // lock-free list with many consumers would need counted pointers against ABA and a way to reclaim, for a queue that is
 // empty nearly always. What is frequent is the question whether there is anything: count_ is read without the lock.
@@ -17,7 +17,7 @@
 // Either b sees 1 or 2 sees a. Whoever sees a count waits for the lock, and finds the list as long or a taker before
 // it.
 //
-// Written over an atomics policy, as Inbox is; `Mutex` is std::mutex in production.
+// Written over an atomics policy, as Inbox is; `Mutex` is SpinLock in production.
 #pragma once
 
 #include <chainring/config.hpp>

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <chainring/config.hpp>
+#include <chainring/spin_lock.hpp>
 #include <chainring/task_context.hpp>
 
 #include "runtime/src/injection_queue.hpp"
@@ -25,7 +26,7 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
-using Injection = InjectionQueue<InboxNode>;
+using Injection = InjectionQueue<InboxNode, std::atomic, SpinLock>;
 
 class RunQueue {
 public:

@@ -6,6 +6,7 @@
 #include "runtime/src/runtime_state.hpp"
 #include "runtime/src/worker.hpp"
 
+#include <mutex>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE

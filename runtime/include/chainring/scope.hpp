@@ -26,6 +26,7 @@
 
 #include <chainring/config.hpp>
 #include <chainring/frame.hpp>
+#include <chainring/spin_lock.hpp>
 #include <chainring/task.hpp>
 #include <chainring/task_context.hpp>
 #include <chainring/time.hpp>
@@ -35,7 +36,6 @@
 #include <cstddef>
 #include <exception>
 #include <functional>
-#include <mutex>
 #include <type_traits>
 #include <utility>
 
@@ -193,7 +193,7 @@ private:
 
     // Guards the list, the fields of the children marked "scope", and what follows up to cancelled_; held for a few
     // stores.
-    std::mutex mutex_;
+    detail::SpinLock mutex_;
     detail::TaskContext* first_child_ = nullptr;
     detail::InboxNode* held_first_ = nullptr;  // RunNodes of children that the limit holds back
     detail::InboxNode* held_last_ = nullptr;
