@@ -78,12 +78,9 @@ public:
 
     void* allocate(std::size_t size_class) {
         FreeList& list = lists_[size_class];
-        if (!list.head) {
-            list.head = list.second ? std::exchange(list.second, nullptr) : depot().take(size_class);
-            list.count = list.head ? batch_frames : 0;
-            if (!list.head) return ::operator new((size_class + 1) * class_size);
-        }
         FreeFrame* frame = list.head;
+        if (!frame) [[unlikely]]
+            return refill(list, size_class);
         list.head = frame->next;
         --list.count;
         return frame;
@@ -91,17 +88,28 @@ public:
 
     void free(void* memory, std::size_t size_class) noexcept {
         FreeList& list = lists_[size_class];
-        if (list.count == batch_frames) {
-            if (list.second) depot().put(size_class, list.second);
-            list.second = list.head;
-            list.head = nullptr;
-            list.count = 0;
-        }
-        list.head = ::new (memory) FreeFrame{list.head, nullptr};
+        if (list.count == batch_frames) [[unlikely]]
+            set_aside(list, size_class);
+        auto* frame = static_cast<FreeFrame*>(memory);
+        frame->next = list.head;
+        list.head = frame;
         ++list.count;
     }
 
 private:
+    // Apart from the fast paths, which then need no registers saved.
+    [[gnu::noinline]] static void* refill(FreeList& list, std::size_t size_class) {
+        FreeFrame* batch = list.second ? std::exchange(list.second, nullptr) : depot().take(size_class);
+        if (!batch) return ::operator new((size_class + 1) * class_size);
+        list.head = batch->next;
+        list.count = batch_frames - 1;
+        return batch;
+    }
+    [[gnu::noinline]] static void set_aside(FreeList& list, std::size_t size_class) noexcept {
+        if (list.second) depot().put(size_class, list.second);
+        list.second = std::exchange(list.head, nullptr);
+        list.count = 0;
+    }
     static void release(FreeFrame* frame) noexcept {
         while (frame) ::operator delete(std::exchange(frame, frame->next));
     }

@@ -34,6 +34,8 @@ RuntimeOptions completed(RuntimeOptions options) {
     if (options.dump_signal < 0 || options.dump_signal >= NSIG)
         throw std::invalid_argument("chainring: dump_signal must be the number of a signal, or 0");
     if (options.workers == 0) options.workers = detail::usable_cpus();
+    if (options.spin == RuntimeOptions::automatic_spin)
+        options.spin = options.workers > 1 ? std::chrono::microseconds(20) : Duration::zero();
     return options;
 }
 

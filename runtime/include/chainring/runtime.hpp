@@ -60,9 +60,11 @@ struct RuntimeOptions {
     unsigned workers = 0;  // 0: as many as the CPUs that this process may use (affinity and cgroup quota)
     BackendKind backend = BackendKind::automatic;
     Steal steal = Steal::overloaded;  // among several workers
-    // How long at most an idle worker looks for work before it parks in the kernel; it backs off when that does not
-    // pay. 0, or a clock, or more workers than CPUs: not at all.
-    Duration spin{0};
+    // How long at most an idle worker looks for work before it parks in the kernel. It backs off when that does not
+    // pay: after each spin in vain it parks at once for twice as many times. 0, or a clock, or more workers than CPUs:
+    // not at all. automatic_spin: 20 us, what a wake costs, among several workers, which wake each other; none for one.
+    static constexpr Duration automatic_spin{-1};
+    Duration spin = automatic_spin;
     Duration stop_grace = std::chrono::seconds(10);  // draining ends after this, and what is left is cancelled
     unsigned recv_buffers = 256;                     // per worker; a power of two, at most 32768
     unsigned recv_buffer_size = 16384;               // bytes
