@@ -126,7 +126,7 @@ public:
 
     // Writes what every task is doing: its name and worker, what it waits on and for how long, and its await chain, the
     // innermost first, in the order of the tree of scopes. Any thread, also a task. The workers pause meanwhile (about
-    // 2 us for each task); one that does not reach its next task within a second is reported as stuck and left alone.
+    // 1 us for each task); one that does not reach its next task within a second is reported as stuck and left alone.
     // Must not overlap with the destruction of the Runtime. See docs/guide.md for an example.
     void dump_tasks(std::ostream& out);
 
