@@ -80,7 +80,9 @@ struct World {
         do {
             if (!post.begin_look()) return free();
             model::check(freed == 0, "a task that is looked at is still there");
-            if (!request.waiting()) continue;
+            const bool waiting = request.waiting();
+            model::check(freed == 0, "a task that is looked at is still there");
+            if (!waiting) continue;
             if (const unsigned at = where.load(std::memory_order_relaxed); at != here) {
                 if (!post.hand_on()) return free();
                 workers[at].post(node);
