@@ -48,10 +48,10 @@ Outbox Link::outbox(std::size_t limit) {
 }
 
 Result<Address> Link::peer() const noexcept {
-    return name_of(state()->fd(), ::getpeername);
+    return state()->with_descriptor([](int fd) { return name_of(fd, ::getpeername); });
 }
 Result<Address> Link::local() const noexcept {
-    return name_of(state()->fd(), ::getsockname);
+    return state()->with_descriptor([](int fd) { return name_of(fd, ::getsockname); });
 }
 unsigned Link::home() const noexcept {
     return state()->home().index();

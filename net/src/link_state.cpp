@@ -165,7 +165,10 @@ void LinkState::finish_end() noexcept {
     drop_unread();
     home().unstarve(*this);
     home().cancel(timer());
-    home().backend().close(endpoint_);
+    {
+        const std::lock_guard lock(closing_);
+        home().backend().close(endpoint_);
+    }
     if (CloseOp* closer = std::exchange(closer_, nullptr))
         if (closer->try_claim(Wake::completed)) closer->finish();
     home().link_gone();

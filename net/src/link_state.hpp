@@ -24,12 +24,14 @@
 
 #include <chainring/address.hpp>
 #include <chainring/link.hpp>
+#include <chainring/spin_lock.hpp>
 
 #include "runtime/src/worker.hpp"
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <system_error>
 
@@ -72,7 +74,12 @@ public:
     // ---- home worker
     void close_gracefully_when_dropped() noexcept { served_ = true; }
     bool at_home() const noexcept { return Worker::current() == &home(); }  // any thread
-    int fd() const noexcept { return endpoint_.fd; }
+    // Calls fn(fd) while the descriptor cannot be closed; fd < 0: it has been. Any thread that has a handle.
+    template <class Fn>
+    auto with_descriptor(Fn fn) const {
+        const std::lock_guard lock(closing_);
+        return fn(endpoint_.fd);
+    }
     bool is_open() const noexcept { return phase_ == Phase::open; }
 
     // Receiving. start_read: true when the task is to suspend.
@@ -181,6 +188,7 @@ private:
 
     std::atomic<std::uint32_t> handles_{1};  // any thread
     bool stall_check_ = false;               // flushing: the send was cancelled to see whether any of it has gone
+    mutable SpinLock closing_;               // held while the descriptor is closed, or used by another thread
     std::atomic<std::uint8_t> remote_{0};    // any thread: what home has to look at
     std::atomic<Posts*> posts_{nullptr};     // any thread; made by the first outbox(), before any Outbox exists
 };

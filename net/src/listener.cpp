@@ -200,6 +200,7 @@ bool AcceptOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) no
     asking.resume = handle;
     asking.leaf = &node;
     asking.waiter = this;
+    listener_->accept_departs();
     detail::send_to(home, asking, arrive);
     return true;
 }
@@ -208,9 +209,12 @@ void AcceptOp::arrive(detail::InboxNode& node) noexcept {
     auto& asking = static_cast<detail::TaskContext&>(static_cast<detail::RunNode&>(node));
     asking.set_worker(*detail::Worker::current());
     auto& self = static_cast<AcceptOp&>(*asking.waiter);
-    if (self.listener_->start_accept(self, *asking.leaf, asking.resume)) return;
-    asking.waiter = nullptr;
-    asking.worker()->make_runnable(asking);
+    detail::ListenerState& listener = *self.listener_;
+    if (!listener.start_accept(self, *asking.leaf, asking.resume)) {
+        asking.waiter = nullptr;
+        asking.worker()->make_runnable(asking);
+    }
+    listener.accept_arrived();
 }
 
 void AcceptOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {

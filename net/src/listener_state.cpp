@@ -51,7 +51,8 @@ ListenerState::ListenerState(Worker& home, int fd, const Address& address, const
     fire = [](TimerNode& node) noexcept { static_cast<ListenerState&>(node).arm(); };
     flush = [](FlushNode& node) noexcept {
         auto* self = &static_cast<ListenerState&>(node);
-        if (self->released_ && self->endpoint_.fd < 0) delete self;
+        const bool awaited = self->arriving_.load(std::memory_order_relaxed) > 0;
+        if (self->released_ && self->endpoint_.fd < 0 && !awaited) delete self;
     };
     remote_node_.listener = this;
     remote_node_.run = [](InboxNode& node) noexcept {
@@ -196,6 +197,11 @@ void ListenerState::close() noexcept {
         home().backend().cancel(accept_);
     else
         settle();
+}
+
+void ListenerState::accept_arrived() noexcept {
+    arriving_.fetch_sub(1, std::memory_order_relaxed);
+    if (released_) home().flush_later(*this);
 }
 
 void ListenerState::drop_handle() noexcept {

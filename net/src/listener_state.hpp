@@ -12,6 +12,7 @@
 
 #include "runtime/src/worker.hpp"
 
+#include <atomic>
 #include <deque>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -29,6 +30,10 @@ public:
     bool start_accept(AcceptOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void end_accept(AcceptOp& op, Wake why) noexcept;
     unsigned next_worker() noexcept;
+
+    // An accept of a task that is elsewhere is on its way home: the state stays for it. Any thread; then home.
+    void accept_departs() noexcept { arriving_.fetch_add(1, std::memory_order_relaxed); }  // released by the post
+    void accept_arrived() noexcept;
 
     void drop_handle() noexcept;  // any thread
     void on_stop(Stop stop) noexcept override;
@@ -71,6 +76,7 @@ private:
     bool draining_ = false;
     bool closing_ = false;
     bool released_ = false;
+    std::atomic<std::uint32_t> arriving_{0};
 };
 
 }  // namespace detail

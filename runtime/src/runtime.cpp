@@ -31,6 +31,9 @@ void Runtime::run_workers(detail::Child main) {
     detail::Worker& first = *state_->workers.front();
     std::vector<std::thread> threads;
     std::optional<detail::DumpSignal> dump;
+    // Tasks that are in the root scope already begin with the first worker: until the main task is there, too, their
+    // end is not the end of everything.
+    root_.children_.fetch_add(1, std::memory_order_relaxed);
     try {
         dump.emplace(*state_, state_->options.dump_signal);
         first.attach();
@@ -38,12 +41,14 @@ void Runtime::run_workers(detail::Child main) {
     } catch (...) {
         state_->finish();
         for (std::thread& thread : threads) thread.join();
+        root_.children_.fetch_sub(1, std::memory_order_relaxed);
         detail::Child::outermost(main.task()).destroy();  // it has not begun
         throw;
     }
     main.task().is_main = true;
     state_->name_task(main.task(), "main");
     root_.launch_on(main, 0);
+    root_.children_.fetch_sub(1, std::memory_order_relaxed);
     if (state_->options.clock) state_->options.clock->attach(*this);
     {
         const detail::StopSignals signals(state_->options.handle_signals ? this : nullptr);

@@ -158,6 +158,7 @@ TaskReport::TaskReport(const RuntimeState& state, const Safepoint::Pause& pause,
         const TaskContext* running = worker->running();
         const bool held = pause.holds(worker->index());
         workers_.push_back({running, held});
+        anywhere_ = anywhere_ || (!held && !running);
         if (!held && !running)
             text_ += "worker " + std::to_string(worker->index()) +
                      " did not come to a pause within a second; its tasks are left out\n";
@@ -180,6 +181,7 @@ bool TaskReport::is_running(const TaskContext& task) const noexcept {
 // held up elsewhere may go on at any moment.
 bool TaskReport::readable(const TaskContext& task) const noexcept {
     const auto& [running, held] = workers_[task.worker()->index()];
+    if (!task.request.waiting() && anywhere_) return false;
     return held || (running && running != &task);
 }
 

@@ -60,6 +60,7 @@ private:
     };
     const RuntimeState& state_;
     std::vector<WorkerSeen> workers_;  // as the report began
+    bool anywhere_ = false;            // a worker is neither held nor stuck: it may resume any task that can run
     std::size_t max_tasks_;
     std::size_t tasks_ = 0;
     std::unordered_set<const TaskContext*> known_;

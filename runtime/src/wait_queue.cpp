@@ -2,6 +2,7 @@
 #include <chainring/trap.hpp>
 #include <chainring/wait_queue.hpp>
 
+#include "runtime/src/runtime_state.hpp"
 #include "runtime/src/worker.hpp"
 
 #include <thread>
@@ -41,8 +42,10 @@ void Granted::wake() noexcept {
     Worker* const here = Worker::current();
     while (QueuedWait* wait = take()) {
         Worker& worker = *wait->task->worker();
-        if (&worker == here)
-            wait->finish();  // to its run queue
+        // Here: to its run queue. A report may be reading it, when the task that wakes it has held this worker for
+        // long.
+        if (&worker == here && !worker.runtime().safepoint.wanted())
+            wait->finish();
         else
             worker.post(wait->wake_node_);
         // From here on the waiter may be gone.

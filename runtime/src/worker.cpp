@@ -91,6 +91,7 @@ void Worker::run() {
         if (safepoint.wanted()) safepoint.stop_here(index_);
         ticks_ = ticks_of(backend_->coarse_now());
         take_inbox();
+        stamp_renewals();  // of receives that have come home: before the expiry looks at what they have renewed
         if (!timers_.empty()) timers_.expire(now());
         resume_tasks();
         stamp_renewals();
@@ -156,7 +157,6 @@ void Worker::take_inbox() noexcept {
 }
 
 void Worker::resume_tasks() noexcept {
-    if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
     // What others could take is worth a look at the clock.
     const bool measure = runtime_.options.steal == Steal::overloaded && run_queue_.shared() && run_queue_.size() > 1;
     const Instant start = measure ? std::chrono::steady_clock::now() : Instant();
@@ -172,6 +172,7 @@ void Worker::resume_tasks() noexcept {
 }
 
 void Worker::resume(TaskContext& task) noexcept {
+    if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
     task.transfers = 0;
     task.leaf = nullptr;  // its frame may go while the task runs
     task.set_worker(*this);

@@ -4,8 +4,10 @@
 // Home. A Link lives on the worker that accepted or connected it, for life. Its operations may be awaited on any
 // worker: a task that is elsewhere goes to the Link's home for them, and goes on there (unless it has an affinity, see
 // schedule.hpp). The connection itself never moves. The handle is one task's at a time;
-// operations on it may be begun by several tasks, on any workers. To send without waiting, or from a thread that runs no
-// task, take an Outbox.
+// operations on it may be begun by several tasks, on any workers. To send without waiting, or from a thread that runs
+// no task, take an Outbox.
+//
+// A limit counts from the beginning at home; neither it nor a cancel cuts the way there short.
 //
 // Overlap. One receive at a time (a second one traps) and any number of sends: each send is one contiguous unit on the
 // wire, in the order of the calls.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Listener: a listening socket, and serve(), which runs a handler task for each connection.
 //
-// Threads: a Listener lives on the worker that bound it; accept and serve are awaited there. Its destructor never
+// Threads: a Listener lives on the worker that bound it; accept and serve are awaited anywhere. Its destructor never
 // blocks; it may run on any thread, but not on one that is no worker while run() returns.
 //
 // When descriptors or memory run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) accepting pauses, 10 ms at first and up to 1 s,

@@ -7,7 +7,7 @@
 // other's
 //   TCP window.
 // - Completes when both directions have ended. While the runtime drains it goes on; a cancel ends it.
-// - Both Links live on this worker, and nobody else receives from them.
+// - Nobody else receives from the two Links meanwhile. They may live on different workers.
 #pragma once
 
 #include <chainring/config.hpp>

@@ -4,7 +4,7 @@
 // result() completes when the child has ended; yields Result<T> (Result<U> when the child is a Task<Result<U>>): its
 // value, once; or Errc::timed_out or Errc::cancelled when the wait ended before. An exception of the child is rethrown;
 // it also cancels the child's siblings and is rethrown by join(), as any child's is. Awaited by any task, one at a time
-// and until it has given the value; a further result() traps. Resumes on the awaiting task's worker.
+// and until it has given the value; a further result() traps.
 //
 // The Handle may outlive the scope, or be dropped: the child goes on, its value is destroyed with the last of the two.
 // Memory: one allocation, from the frames' allocator.

@@ -4,8 +4,8 @@
 //
 // Completes when the call has returned; yields Result<R> (Result<U> when fn returns Result<U>): what it returned; or
 // Errc::cancelled or Errc::timed_out, and then fn was never called. A call that has begun is not interrupted: a cancel
-// or a limit waits for its end, and what it returned is delivered. An exception of fn is rethrown. Resumes on the
-// worker where it was awaited. Errc::overloaded: the queue is full and options.offload_full says reject.
+// or a limit waits for its end, and what it returned is delivered. An exception of fn is rethrown.
+// Errc::overloaded: the queue is full and options.offload_full says reject.
 //
 // The pool (RuntimeOptions::offload_threads, _queue, _full) starts a thread when a call finds none idle, and keeps it
 // until run() returns. fn and args are copied or moved into the awaiting frame; fn must be trivially destructible (a

@@ -116,7 +116,7 @@ struct TimedWaiter : Waiter, TimerNode {
 }  // namespace detail
 
 // A pause. Completes when the duration has passed (never earlier; later by what the kernel and other tasks take).
-// Yields true, or false when it was cut short: by a cancel, or by the task's deadline. Resumes on the same worker.
+// Yields true, or false when it was cut short: by a cancel, or by the task's deadline.
 //
 //     while (co_await sleep_for(1s)) tick();
 class [[nodiscard]] Sleep : detail::TimedWaiter, public detail::Stoppable<Sleep> {

@@ -204,7 +204,11 @@ void EpollBackend::try_queued() noexcept {
     while (count-- > 0 && queue_head_) {
         Endpoint& endpoint = *queue_head_;
         dequeue(endpoint);
+        // A connect's endpoint lives in the frame of its task, which may run elsewhere, to its end, from its completion
+        // on.
+        const bool connecting = endpoint.writer && endpoint.writer->kind == OperationKind::connect;
         if (endpoint.writer) try_writer(endpoint);
+        if (connecting) continue;
         // The completion above may have closed the endpoint; its owner keeps the memory until this poll is over.
         if (endpoint.reader) try_reader(endpoint);
     }

@@ -4,7 +4,7 @@
 // - Completes when a permit was taken; yields nothing, or Errc::timed_out or Errc::cancelled, and then none was taken.
 //   A limit in the past takes a permit that is free; a task that was cancelled takes none.
 // - First in, first out: while tasks wait, a later acquire or try_acquire does not overtake them.
-// - Resumes on the waiter's worker, through the run queue, never inside release().
+// - The waiter resumes through a run queue, never inside release().
 // - Threads: acquire from tasks; release, try_acquire and available from any thread. What was written before release()
 //   is seen by whoever takes the permit. The Semaphore must outlive its waiters; who has a permit may then destroy it,
 //   the release() that gave it need not have returned. Waiting allocates nothing.

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSL-1.0
+// Faults of tasks that run elsewhere, each named by its cause.
+#include "tests/unit/support.hpp"
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+using namespace support;
+
+namespace {
+
+RuntimeOptions three() {
+    RuntimeOptions options = one_worker();
+    options.workers = 3;
+    options.steal = Steal::eager;
+    return options;
+}
+
+void burn(Duration duration) {
+    const auto until = std::chrono::steady_clock::now() + duration;
+    while (std::chrono::steady_clock::now() < until) {
+    }
+}
+
+Task<> connect_and_go_back(Address to) {
+    for (int round = 0; round < 200; ++round) {
+        {
+            auto link = co_await Link::connect(to);
+            if (link) link->abort();
+        }
+        co_await resume_on(0);
+        roam();
+    }
+}
+
+Task<> tick_until(std::atomic<bool>* done) {
+    while (!*done) (void)co_await sleep_for(2us);
+}
+
+Task<> accept_all(Listener* listener) {
+    for (;;) {
+        auto link = co_await listener->accept();
+        if (!link) co_return;
+    }
+}
+
+}  // namespace
+
+TEST_CASE("a connect whose task is stolen at its completion is not looked at again by the poll") {
+    in_runtime_with(three(), []() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        std::atomic<bool> done{false};
+        Scope accepting;
+        accepting.spawn(accept_all, &listener);
+        Scope tickers;
+        for (unsigned worker = 1; worker < 3; ++worker) tickers.spawn_on(worker, tick_until, &done);
+        Scope connecting;
+        for (int task = 0; task < 8; ++task) connecting.spawn(connect_and_go_back, listener.address());
+        co_await connecting.join();
+        done = true;
+        co_await tickers.join();
+        accepting.cancel();
+        co_await accepting.join();
+    });
+}
+
+TEST_CASE("a receive that comes home while the Link's old limit falls due has its own limit") {
+    in_runtime_with(three(), []() -> Task<> {
+        auto pair = co_await connected();
+        std::atomic<int> stage{0};
+        Scope scope;
+        scope.spawn_on(
+            1,
+            [](Link* link, std::atomic<int>* at) -> Task<> {
+                auto first = co_await link->recv().within(50ms);
+                CHECK(first.has_value());
+                *at = 1;
+                while (*at < 2) co_await yield();
+                auto second = co_await link->recv().within(10s);
+                CHECK(second.has_value());
+            },
+            &pair.near, &stage);
+        (void)co_await sleep_for(5ms);
+        (void)co_await pair.far.send("x");
+        while (stage < 1) co_await yield();
+        stage = 2;
+        burn(80ms);  // home is in one long task, while the receive is on its way and the old limit falls due
+        (void)co_await sleep_for(20ms);
+        (void)co_await pair.far.send("y");
+        co_await scope.join();
+    });
+}
+
+TEST_CASE("tasks that were spawned in the root scope before the run end without ending it") {
+    for (int round = 0; round < 50; ++round) {
+        std::atomic<int> ran{0};
+        bool main_ran = false;
+        Runtime runtime(three());
+        runtime.root().spawn(
+            [](std::atomic<int>* count) -> Task<> {
+                ++*count;
+                co_return;
+            },
+            &ran);
+        runtime.run(
+            [](bool* flag) -> Task<> {
+                *flag = true;
+                co_return;
+            },
+            &main_ran);
+        CHECK(ran == 1);
+        CHECK(main_ran);
+    }
+}
+
+TEST_CASE("a Listener that goes while an accept is on its way home ends it with closed") {
+    in_runtime_with(three(), []() -> Task<> {
+        for (int round = 0; round < 20; ++round) {
+            auto listener = std::make_unique<Listener>((co_await Listener::bind("127.0.0.1:0")).value());
+            std::atomic<int> stage{0};
+            Scope scope;
+            scope.spawn_on(
+                1,
+                [](Listener* from, std::atomic<int>* at) -> Task<> {
+                    auto accept = from->accept();
+                    *at = 1;
+                    auto link = co_await accept;
+                    CHECK(link.error() == Errc::closed);
+                },
+                listener.get(), &stage);
+            while (stage < 1) burn(1us);
+            burn(1ms);
+            listener.reset();
+            co_await scope.join();
+        }
+    });
+}
+
+TEST_CASE("asking a Link for its peer while it closes at home gives the address or closed") {
+    in_runtime_with(three(), []() -> Task<> {
+        for (int round = 0; round < 200; ++round) {
+            auto pair = co_await connected();
+            Scope scope;
+            scope.spawn_on(
+                1,
+                [](Link* link) -> Task<> {
+                    for (int ask = 0; ask < 50; ++ask) {
+                        const auto peer = link->peer();
+                        if (!peer) CHECK((peer.error() == Errc::closed || peer.error() == std::errc::not_connected));
+                    }
+                    co_return;
+                },
+                &pair.near);
+            co_await yield();
+            pair.near.abort();
+            co_await scope.join();
+        }
+    });
+}
