@@ -20,10 +20,10 @@ def clients_of(server, count=20):
 
 def a_stopped_servers_port_is_free_at_once():
     for name in SPREADS:
-        with Sample("echo", "--spread", name, "--grace", "1", threads=2) as first:
+        with Sample("echo", "--spread", name, "--spin", "0", "--grace", "1", threads=2) as first:
             clients = clients_of(first)
             first.stop(within=9)  # the clients stay: their connections wait for them
-        with Sample("echo", "--spread", name, listen=first.address, threads=2) as second, second.connect() as client:
+        with Sample("echo", "--spread", name, "--spin", "0", listen=first.address, threads=2) as second, second.connect() as client:
             round_trip(client)
         for client in clients:
             client.close()
@@ -31,7 +31,7 @@ def a_stopped_servers_port_is_free_at_once():
 
 def a_killed_servers_port_is_free_at_once():
     for name in SPREADS:
-        first = Sample("echo", "--spread", name, threads=2)
+        first = Sample("echo", "--spread", name, "--spin", "0", threads=2)
         clients = clients_of(first)
         os.kill(first.pid, signal.SIGKILL)
         first.wait(code=-signal.SIGKILL)
@@ -39,7 +39,7 @@ def a_killed_servers_port_is_free_at_once():
             # The kernel takes a dead process's ring down in the background, and with it what the ring held: the socket
             # listens a moment longer than the process lives. Not for longer than that, though.
             until(lambda address=first.address: not listens(address), "the port is free", 2)
-        with Sample("echo", "--spread", name, listen=first.address, threads=2) as second, second.connect() as client:
+        with Sample("echo", "--spread", name, "--spin", "0", listen=first.address, threads=2) as second, second.connect() as client:
             round_trip(client)
         for client in clients:
             client.close()
@@ -49,6 +49,7 @@ def listens(address):
     return any(entry[0] == int(address.rsplit(":", 1)[1]) and entry[2] == "LISTEN" for entry in tcp_sockets())
 
 
+# Servers here do not spin: the kernel counts a thread's processor time when it gives the processor away.
 def worker_of(server, client):
     """The thread that serves the connection: the one whose processor time its traffic adds to."""
     round_trip(client)  # accepted, and at its worker
@@ -66,7 +67,7 @@ def worker_of(server, client):
 def spread(name):
     """(the server, a function that connects one client)"""
     not_under_sanitizers("they have threads of their own, and who serves is told by processor time")
-    with Sample("echo", "--spread", name, threads=2) as echo, contextlib.ExitStack() as stack:
+    with Sample("echo", "--spread", name, "--spin", "0", threads=2) as echo, contextlib.ExitStack() as stack:
         if not any(echo.cpu().values()):
             raise Skip("the kernel does not count the processor time of threads in nanoseconds")
         yield echo, lambda: stack.enter_context(echo.connect())
