@@ -51,7 +51,8 @@ Task<> echo(Link link) {
         if (!co_await link.send(std::move(*chunk))) break;
 }
 
-// The echo drains too: a client that comes late is refused with a reset.
+// The echo drains too: a client that comes late is refused with a reset. So is one whose connection to the echo the
+// kernel had completed, but which nobody had taken from the listener's queue when its socket was closed (listen(2)).
 Task<> pass_on(Link client, Address target, std::atomic<unsigned>* refused) {
     auto upstream = co_await Link::connect(target);
     if (!upstream) {
@@ -59,7 +60,8 @@ Task<> pass_on(Link client, Address target, std::atomic<unsigned>* refused) {
         client.abort();
         co_return;
     }
-    co_await relay(client, *upstream);
+    const RelayOutcome outcome = co_await relay(client, *upstream);
+    if (outcome.error == std::errc::connection_reset && outcome.backward == 0) ++*refused;
     co_await upstream->close();
 }
 
