@@ -4,28 +4,10 @@
 
 #include "net/src/link_state.hpp"
 
-#include <cerrno>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <unistd.h>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
-
-namespace {
-
-template <class GetName>
-Result<Address> name_of(int fd, GetName get_name) noexcept {
-    if (fd < 0) return Errc::closed;
-    sockaddr_storage storage{};
-    socklen_t size = sizeof storage;
-    if (get_name(fd, reinterpret_cast<sockaddr*>(&storage), &size) < 0)
-        return std::error_code(errno, std::system_category());
-    return Address::from_sockaddr(&storage, size);
-}
-
-}  // namespace
 
 // ---- Link
 
@@ -48,10 +30,10 @@ Outbox Link::outbox(std::size_t limit) {
 }
 
 Result<Address> Link::peer() const noexcept {
-    return state()->with_descriptor([](int fd) { return name_of(fd, ::getpeername); });
+    return state()->name(&detail::Backend::peer_name);
 }
 Result<Address> Link::local() const noexcept {
-    return state()->with_descriptor([](int fd) { return name_of(fd, ::getsockname); });
+    return state()->name(&detail::Backend::local_name);
 }
 unsigned Link::home() const noexcept {
     return state()->home().index();
@@ -87,13 +69,9 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
         error_ = fd.error();
         return false;
     }
-    if (!to_.is_unix()) {
-        const int on = 1;
-        ::setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
     attempt_.reset(new (std::nothrow) Attempt(*this));
     if (!attempt_) {
-        ::close(*fd);
+        worker.backend().close_unused(*fd);
         error_ = std::make_error_code(std::errc::not_enough_memory);
         return false;
     }

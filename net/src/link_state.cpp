@@ -5,7 +5,6 @@
 #include <chainring/trap.hpp>
 
 #include <sys/socket.h>
-#include <unistd.h>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -40,7 +39,7 @@ LinkState* LinkState::adopt(Worker& home, int fd) {
     try {
         return new LinkState(home, fd);
     } catch (...) {
-        ::close(fd);
+        home.backend().close_unused(fd);
         throw;
     }
 }
@@ -224,19 +223,25 @@ void LinkState::on_timer() noexcept {
 
 // ---- reports
 
+Result<Address> LinkState::name(GetName get_name) const noexcept {
+    sockaddr_storage storage{};
+    socklen_t length = sizeof storage;
+    const std::lock_guard lock(closing_);  // the descriptor cannot be closed meanwhile
+    if (endpoint_.fd < 0) return Errc::closed;
+    if (const int error = (home().backend().*get_name)(endpoint_.fd, storage, length))
+        return std::error_code(error, std::system_category());
+    return Address::from_sockaddr(&storage, length);
+}
+
 void LinkState::describe(std::string& out) const {
-    const auto append_name = [&out, this](auto get_name) {
-        sockaddr_storage storage{};
-        socklen_t length = sizeof storage;
-        if (get_name(endpoint_.fd, reinterpret_cast<sockaddr*>(&storage), &length) == 0)
-            out += Address::from_sockaddr(&storage, length).to_string();
-        else
-            out += '?';
+    const auto append_name = [&out, this](GetName get_name) {
+        const Result<Address> found = name(get_name);
+        out += found ? found->to_string() : "?";
     };
     out += "Link ";
-    append_name(::getsockname);
+    append_name(&Backend::local_name);
     out += " from ";
-    append_name(::getpeername);
+    append_name(&Backend::peer_name);
     out += " (fd " + std::to_string(endpoint_.fd) + ")";
 }
 

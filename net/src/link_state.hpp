@@ -74,12 +74,9 @@ public:
     // ---- home worker
     void close_gracefully_when_dropped() noexcept { served_ = true; }
     bool at_home() const noexcept { return Worker::current() == &home(); }  // any thread
-    // Calls fn(fd) while the descriptor cannot be closed; fd < 0: it has been. Any thread that has a handle.
-    template <class Fn>
-    auto with_descriptor(Fn fn) const {
-        const std::lock_guard lock(closing_);
-        return fn(endpoint_.fd);
-    }
+    // The address of one end. Any thread that has a handle.
+    using GetName = int (Backend::*)(int fd, sockaddr_storage& name, socklen_t& size) const noexcept;
+    Result<Address> name(GetName get_name) const noexcept;
     bool is_open() const noexcept { return phase_ == Phase::open; }
 
     // Receiving. start_read: true when the task is to suspend.

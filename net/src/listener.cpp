@@ -7,13 +7,7 @@
 #include "net/src/listener_state.hpp"
 #include "runtime/src/runtime_state.hpp"
 
-#include <cerrno>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <string>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -21,97 +15,39 @@ CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 Socket::~Socket() {
-    if (fd_ >= 0) ::close(fd_);
-    if (counted_) counted_->link_gone();
+    if (fd_ >= 0) worker_->backend().close_unused(fd_);
+    if (counted_) worker_->link_gone();
 }
 
 void Socket::count_at(Worker& worker) noexcept {
     worker.link_made();
-    counted_ = &worker;
+    worker_ = &worker;
+    counted_ = true;
 }
 
 }  // namespace detail
 
 namespace {
 
-std::error_code last_error() noexcept {
-    return {errno, std::system_category()};
-}
-
-void enable(int fd, int level, int option) noexcept {
-    const int on = 1;
-    ::setsockopt(fd, level, option, &on, sizeof on);
-}
-
-int bind_to(int fd, const Address& address) noexcept {
-    return ::bind(fd, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size()));
-}
-
-// A socket file that a process left behind when it died: connecting is refused. Other files are none of our business,
-// though connecting to them is refused as well. Leaves errno as it was.
-bool is_stale(const Address& address) noexcept {
-    const int saved = errno;
-    bool stale = false;
-    struct stat status {};
-    if (::lstat(std::string(address.unix_path()).c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
-        const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        stale = probe >= 0 &&
-                ::connect(probe, static_cast<const sockaddr*>(address.data()), static_cast<socklen_t>(address.size())) <
-                    0 &&
-                errno == ECONNREFUSED;  // EAGAIN: its queue is full, but it lives
-        if (probe >= 0) ::close(probe);
-    }
-    errno = saved;
-    return stale;
-}
-
-struct Sharing {
-    bool before_bind;  // a further socket of a port that one of ours has bound plainly
-    bool after_bind;   // the first one: bound plainly, so that a port in use is found
-};
-
-Result<int> open_listener(detail::Backend& backend, const Address& address, int backlog, Sharing sharing) noexcept {
-    const Result<int> opened = backend.open_stream(address.family());
-    if (!opened) return opened.error();
-    const int fd = *opened;
-    if (!address.is_unix()) {
-        enable(fd, SOL_SOCKET, SO_REUSEADDR);
-        enable(fd, IPPROTO_TCP, TCP_NODELAY);  // accepted sockets inherit it
-        if (address.family() == AF_INET6) {
-            const int off = 0;
-            ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-        }
-        if (sharing.before_bind) enable(fd, SOL_SOCKET, SO_REUSEPORT);
-    }
-    int outcome = bind_to(fd, address);
-    if (outcome < 0 && errno == EADDRINUSE && address.is_unix_path() && is_stale(address)) {
-        ::unlink(std::string(address.unix_path()).c_str());
-        outcome = bind_to(fd, address);
-    }
-    if (outcome == 0 && sharing.after_bind) enable(fd, SOL_SOCKET, SO_REUSEPORT);
-    if (outcome == 0) outcome = ::listen(fd, backlog);
-    if (outcome < 0) {
-        const std::error_code error = last_error();
-        ::close(fd);
-        return error;
-    }
-    return fd;
-}
-
-Result<detail::ListenerState*> make_listener(const Address& address, const ListenOptions& options,
-                                             Sharing sharing) noexcept {
+// `joins`, `shares`: see detail::ListenRequest.
+Result<detail::ListenerState*> make_listener(const Address& address, const ListenOptions& options, bool joins,
+                                             bool shares) noexcept {
     detail::Worker* worker = detail::Worker::current();
     CHAINRING_REQUIRE(worker, "a Listener is bound by a task of a Runtime");
-    const Result<int> fd = open_listener(worker->backend(), address, options.backlog, sharing);
-    if (!fd) return fd.error();
+    detail::ListenRequest request = detail::listen_request(address);
+    request.backlog = options.backlog;
+    request.joins = joins;
+    request.shares = shares;
+    detail::Backend& backend = worker->backend();
+    const Result<detail::ListeningSocket> socket = backend.listen(request);
+    if (!socket) return socket.error();
     sockaddr_storage storage{};
     socklen_t size = sizeof storage;
-    ::getsockname(*fd, reinterpret_cast<sockaddr*>(&storage), &size);
+    backend.local_name(socket->fd, storage, size);
     try {
-        return detail::ListenerState::make(*worker, *fd, Address::from_sockaddr(&storage, size), options,
-                                           address.is_unix_path());
+        return detail::ListenerState::make(*worker, *socket, Address::from_sockaddr(&storage, size), options);
     } catch (...) {
-        ::close(*fd);
+        backend.close_unused(socket->fd);
         return std::make_error_code(std::errc::not_enough_memory);
     }
 }
@@ -127,7 +63,7 @@ Result<Listener> BindOp::await_resume() noexcept {
     if (!address_) return address_.error();
     const bool share = options_.spread == Spread::reuse_port;
     if (share && address_->is_unix()) return Errc::not_supported;
-    Result<detail::ListenerState*> state = make_listener(*address_, options_, Sharing{false, share});
+    Result<detail::ListenerState*> state = make_listener(*address_, options_, false, share);
     if (!state) return state.error();
     return Listener(*state);
 }
@@ -141,7 +77,7 @@ BindOp Listener::bind(const Address& address, ListenOptions options) noexcept {
 }
 
 Result<Listener> Listener::join_port(const Address& address, const ListenOptions& options) noexcept {
-    Result<detail::ListenerState*> state = make_listener(address, options, Sharing{true, false});
+    Result<detail::ListenerState*> state = make_listener(address, options, true, false);
     if (!state) return state.error();
     return Listener(*state);
 }
@@ -240,7 +176,7 @@ Result<Link> AcceptOp::await_resume() noexcept {
 Result<detail::Socket> Listener::AcceptSocket::await_resume() noexcept {
     const Result<int> fd = take();
     if (!fd) return fd.error();
-    return detail::Socket(*fd);
+    return detail::Socket(*fd, *detail::Worker::current());
 }
 
 CHAINRING_END_NAMESPACE

@@ -7,21 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <string>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 namespace {
-
-std::uint64_t inode_of(const Address& address) noexcept {
-    struct stat status {};
-    const std::string path(address.unix_path());
-    return ::lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
-}
 
 // accept(2): errors of the connection, not of the listener; the next one may be fine.
 bool concerns_one_connection(int error) noexcept {
@@ -42,9 +33,17 @@ bool concerns_one_connection(int error) noexcept {
 
 }  // namespace
 
-ListenerState::ListenerState(Worker& home, int fd, const Address& address, const ListenOptions& options) noexcept
-    : Resource(home), accept_(&endpoint_, this), address_(address), options_(options) {
-    endpoint_.fd = fd;
+ListenRequest listen_request(const Address& address) noexcept {
+    ListenRequest request;
+    request.address = static_cast<const sockaddr*>(address.data());
+    request.size = static_cast<socklen_t>(address.size());
+    return request;
+}
+
+ListenerState::ListenerState(Worker& home, const ListeningSocket& socket, const Address& address,
+                             const ListenOptions& options) noexcept
+    : Resource(home), accept_(&endpoint_, this), address_(address), options_(options), path_inode_(socket.path_inode) {
+    endpoint_.fd = socket.fd;
     accept_.complete = [](Operation& operation, const Completion& completion) noexcept {
         static_cast<AcceptOperation&>(operation).listener->on_accepted(completion);
     };
@@ -63,11 +62,9 @@ ListenerState::ListenerState(Worker& home, int fd, const Address& address, const
     draining_ = home.draining();
 }
 
-ListenerState* ListenerState::make(Worker& home, int fd, const Address& address, const ListenOptions& options,
-                                   bool unlink_path) {
-    auto* state = new ListenerState(home, fd, address, options);
-    if (unlink_path) state->path_inode_ = inode_of(address);
-    return state;
+ListenerState* ListenerState::make(Worker& home, const ListeningSocket& socket, const Address& address,
+                                   const ListenOptions& options) {
+    return new ListenerState(home, socket, address, options);
 }
 
 // ---- accepting
@@ -174,7 +171,7 @@ void ListenerState::settle() noexcept {
     }
     close_socket();
     if (closing_) {
-        for (const int fd : queue_) ::close(fd);
+        for (const int fd : queue_) home().backend().close_unused(fd);
         queue_.clear();
         wake_waiter(Wake::closed);
         retire();
@@ -187,7 +184,7 @@ void ListenerState::settle() noexcept {
 void ListenerState::close_socket() noexcept {
     if (endpoint_.fd < 0) return;
     home().backend().close(endpoint_);
-    if (path_inode_ != 0 && inode_of(address_) == path_inode_) ::unlink(std::string(address_.unix_path()).c_str());
+    home().backend().remove_path(listen_request(address_), path_inode_);
 }
 
 void ListenerState::close() noexcept {

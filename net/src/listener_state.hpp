@@ -20,9 +20,9 @@ namespace detail {
 
 class ListenerState final : public Resource, FlushNode, TimerNode {
 public:
-    // Takes over a listening descriptor. `unlink_path`: remove the unix path at the end.
-    static ListenerState* make(Worker& home, int fd, const Address& address, const ListenOptions& options,
-                               bool unlink_path);
+    // Takes over a listening socket; its unix path is removed at the end.
+    static ListenerState* make(Worker& home, const ListeningSocket& socket, const Address& address,
+                               const ListenOptions& options);
 
     const Address& address() const noexcept { return address_; }
     const ListenOptions& options() const noexcept { return options_; }
@@ -52,7 +52,8 @@ private:
         ListenerState* listener = nullptr;
     };
 
-    ListenerState(Worker& home, int fd, const Address& address, const ListenOptions& options) noexcept;
+    ListenerState(Worker& home, const ListeningSocket& socket, const Address& address,
+                  const ListenOptions& options) noexcept;
     ~ListenerState() override = default;
     void arm() noexcept;
     void on_accepted(const Completion& completion) noexcept;
@@ -71,13 +72,15 @@ private:
     AcceptOp* waiter_ = nullptr;
     Duration pause_ = first_pause;
     RemoteNode remote_node_;
-    std::uint64_t path_inode_ = 0;  // of the unix path that was made; 0: none
+    std::uint64_t path_inode_;
     unsigned next_worker_ = 0;
     bool draining_ = false;
     bool closing_ = false;
     bool released_ = false;
     std::atomic<std::uint32_t> arriving_{0};
 };
+
+ListenRequest listen_request(const Address& address) noexcept;  // refers to `address`
 
 }  // namespace detail
 CHAINRING_END_NAMESPACE

@@ -23,6 +23,20 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
+// Where to listen. A port in use is found by a plain bind before SO_REUSEPORT is set: else two servers of one user
+// would share a port without knowing.
+struct ListenRequest {
+    const sockaddr* address = nullptr;
+    socklen_t size = 0;
+    int backlog = 0;
+    bool joins = false;   // a further socket of a port that one of ours has bound plainly
+    bool shares = false;  // the first one, which others are to join
+};
+struct ListeningSocket {
+    int fd = -1;
+    std::uint64_t path_inode = 0;  // of the unix path that was made; 0: none
+};
+
 class Backend {
 public:
     virtual ~Backend() = default;
@@ -56,17 +70,24 @@ public:
     std::uint64_t in_flight() const noexcept { return in_flight_; }
     std::uint64_t completions() const noexcept { return completions_; }
 
-    // Sockets. Descriptors are CLOEXEC and in the blocking mode that the backend needs.
+    // Sockets. Descriptors are CLOEXEC and in the blocking mode that the backend needs; those of TCP have TCP_NODELAY.
+    // net knows them by number only and calls nothing of the system itself.
     virtual Result<int> open_stream(int family) noexcept = 0;
+    virtual Result<ListeningSocket> listen(const ListenRequest& request) noexcept = 0;
+    virtual void remove_path(const ListenRequest& request, std::uint64_t inode) noexcept = 0;  // if it is still ours
     virtual Result<int> accept_now(int listener) noexcept = 0;  // never waits: EAGAIN when none is there
     virtual int connect_now(int fd, const sockaddr* address,
                             socklen_t size) noexcept = 0;  // never waits: 0, or the errno
     virtual void adopt(int fd) noexcept = 0;               // puts a descriptor made elsewhere into that mode
     virtual void close(Endpoint& endpoint) noexcept = 0;   // no operation armed
+    virtual void close_unused(int fd) noexcept = 0;        // never was an Endpoint's; on any worker's thread
     virtual int release(Endpoint& endpoint) noexcept = 0;  // as close, but the caller keeps the descriptor
     virtual int shutdown_write(int fd) noexcept = 0;       // 0, or the errno
     virtual int try_recv(int fd, std::span<std::byte> into) noexcept = 0;  // never waits: bytes, or negative errno
     virtual void reset_on_close(int fd) noexcept = 0;                      // close() will send RST
+    // 0, or the errno. Any thread, while the descriptor cannot be closed.
+    virtual int local_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept = 0;
+    virtual int peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept = 0;
 
 protected:
     // Bookkeeping of the implementations.

@@ -4,10 +4,15 @@
 #include <chainring/manual_clock.hpp>
 
 #include <cerrno>
+#include <cstddef>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <utility>
 
@@ -22,6 +27,40 @@ std::error_code last_error() noexcept {
 void set_nonblocking(int fd, bool on) noexcept {
     const int flags = ::fcntl(fd, F_GETFL);
     ::fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+void enable(int fd, int level, int option) noexcept {
+    const int on = 1;
+    ::setsockopt(fd, level, option, &on, sizeof on);
+}
+
+// ---- unix paths
+
+// The request's path; empty when it has none. Abstract names begin with a zero byte.
+std::string path_of(const ListenRequest& request) {
+    if (request.address->sa_family != AF_UNIX) return {};
+    return reinterpret_cast<const sockaddr_un*>(request.address)->sun_path;
+}
+
+std::uint64_t inode_of(const std::string& path) noexcept {
+    struct stat status {};
+    return !path.empty() && ::lstat(path.c_str(), &status) == 0 ? status.st_ino : 0;
+}
+
+// A socket file that a process left behind when it died: connecting is refused. Other files are none of our business,
+// though connecting to them is refused as well. Leaves errno as it was.
+bool is_stale(const ListenRequest& request, const std::string& path) noexcept {
+    const int saved = errno;
+    bool stale = false;
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode)) {
+        const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        stale = probe >= 0 && ::connect(probe, request.address, request.size) < 0 &&
+                errno == ECONNREFUSED;  // EAGAIN: its queue is full, but it lives
+        if (probe >= 0) ::close(probe);
+    }
+    errno = saved;
+    return stale;
 }
 }  // namespace
 
@@ -56,7 +95,41 @@ Instant OsBackend::coarse_now() const noexcept {
 Result<int> OsBackend::open_stream(int family) noexcept {
     const int fd = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking_ ? SOCK_NONBLOCK : 0), 0);
     if (fd < 0) return last_error();
+    if (family != AF_UNIX) enable(fd, IPPROTO_TCP, TCP_NODELAY);  // a listener's accepted sockets inherit it
     return fd;
+}
+
+Result<ListeningSocket> OsBackend::listen(const ListenRequest& request) noexcept {
+    const Result<int> opened = open_stream(request.address->sa_family);
+    if (!opened) return opened.error();
+    const int fd = *opened;
+    if (request.address->sa_family != AF_UNIX) {
+        enable(fd, SOL_SOCKET, SO_REUSEADDR);
+        if (request.address->sa_family == AF_INET6) {
+            const int off = 0;
+            ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+        }
+        if (request.joins) enable(fd, SOL_SOCKET, SO_REUSEPORT);
+    }
+    const std::string path = path_of(request);
+    int outcome = ::bind(fd, request.address, request.size);
+    if (outcome < 0 && errno == EADDRINUSE && !path.empty() && is_stale(request, path)) {
+        ::unlink(path.c_str());
+        outcome = ::bind(fd, request.address, request.size);
+    }
+    if (outcome == 0 && request.shares) enable(fd, SOL_SOCKET, SO_REUSEPORT);
+    if (outcome == 0) outcome = ::listen(fd, request.backlog);
+    if (outcome < 0) {
+        const std::error_code error = last_error();
+        ::close(fd);
+        return error;
+    }
+    return ListeningSocket{fd, inode_of(path)};
+}
+
+void OsBackend::remove_path(const ListenRequest& request, std::uint64_t inode) noexcept {
+    const std::string path = path_of(request);
+    if (inode != 0 && inode_of(path) == inode) ::unlink(path.c_str());
 }
 
 Result<int> OsBackend::accept_now(int listener) noexcept {
@@ -86,6 +159,10 @@ void OsBackend::close(Endpoint& endpoint) noexcept {
     endpoint.fd = -1;
 }
 
+void OsBackend::close_unused(int fd) noexcept {
+    ::close(fd);
+}
+
 int OsBackend::release(Endpoint& endpoint) noexcept {
     return std::exchange(endpoint.fd, -1);
 }
@@ -102,6 +179,14 @@ int OsBackend::try_recv(int fd, std::span<std::byte> into) noexcept {
 void OsBackend::reset_on_close(int fd) noexcept {
     const linger reset{1, 0};
     ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
+int OsBackend::local_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept {
+    return ::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) == 0 ? 0 : errno;
+}
+
+int OsBackend::peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept {
+    return ::getpeername(fd, reinterpret_cast<sockaddr*>(&name), &size) == 0 ? 0 : errno;
 }
 
 }  // namespace detail

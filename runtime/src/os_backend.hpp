@@ -19,14 +19,19 @@ public:
     Instant coarse_now() const noexcept override;
 
     Result<int> open_stream(int family) noexcept override;
+    Result<ListeningSocket> listen(const ListenRequest& request) noexcept override;
+    void remove_path(const ListenRequest& request, std::uint64_t inode) noexcept override;
     Result<int> accept_now(int listener) noexcept override;
     int connect_now(int fd, const sockaddr* address, socklen_t size) noexcept override;
     void adopt(int fd) noexcept override;
     void close(Endpoint& endpoint) noexcept override;
+    void close_unused(int fd) noexcept override;
     int release(Endpoint& endpoint) noexcept override;
     int shutdown_write(int fd) noexcept override;
     int try_recv(int fd, std::span<std::byte> into) noexcept override;
     void reset_on_close(int fd) noexcept override;
+    int local_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept override;
+    int peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept override;
 
 protected:
     int wake_fd() const noexcept { return wake_fd_; }

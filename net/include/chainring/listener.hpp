@@ -32,9 +32,9 @@ class ListenerState;
 // A connected descriptor on its way to the worker that will own it. Closes it if it never arrives.
 class Socket {
 public:
-    explicit Socket(int fd) noexcept : fd_(fd) {}
+    Socket(int fd, Worker& from) noexcept : fd_(fd), worker_(&from) {}
     Socket(Socket&& other) noexcept
-        : fd_(std::exchange(other.fd_, -1)), counted_(std::exchange(other.counted_, nullptr)) {}
+        : fd_(std::exchange(other.fd_, -1)), counted_(std::exchange(other.counted_, false)), worker_(other.worker_) {}
     Socket& operator=(Socket&&) = delete;
     ~Socket();
     int release() noexcept { return std::exchange(fd_, -1); }
@@ -43,7 +43,8 @@ public:
 
 private:
     int fd_;
-    Worker* counted_ = nullptr;
+    bool counted_ = false;
+    Worker* worker_;
 };
 }  // namespace detail
 
