@@ -29,7 +29,7 @@ void go_home(detail::Waiter& op, detail::LinkState& link, detail::FrameNode& nod
 }
 
 detail::TaskContext& arrived_task(detail::InboxNode& node) noexcept {
-    auto& task = static_cast<detail::TaskContext&>(static_cast<detail::RunNode&>(node));
+    detail::TaskContext& task = detail::TaskContext::of(node);
     task.set_worker(*detail::Worker::current());
     return task;
 }

@@ -206,7 +206,7 @@ bool AcceptOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) no
 }
 
 void AcceptOp::arrive(detail::InboxNode& node) noexcept {
-    auto& asking = static_cast<detail::TaskContext&>(static_cast<detail::RunNode&>(node));
+    detail::TaskContext& asking = detail::TaskContext::of(node);
     asking.set_worker(*detail::Worker::current());
     auto& self = static_cast<AcceptOp&>(*asking.waiter);
     detail::ListenerState& listener = *self.listener_;

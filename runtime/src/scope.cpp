@@ -131,12 +131,12 @@ void Scope::limit(std::size_t children) noexcept {
 // With the mutex held: the next child that may begin, counted as running.
 detail::TaskContext* Scope::take_held() noexcept {
     if (!held_first_ || running_ >= limit_) return nullptr;
-    auto& node = static_cast<detail::RunNode&>(*held_first_);
+    detail::InboxNode& node = *held_first_;
     held_first_ = node.next;
     if (!held_first_) held_last_ = nullptr;
     node.next = nullptr;
     ++running_;
-    return &static_cast<detail::TaskContext&>(node);
+    return &detail::TaskContext::of(node);
 }
 
 void Scope::child_threw(detail::TaskContext& child, std::exception_ptr exception) noexcept {

@@ -289,10 +289,7 @@ void schedule_new(TaskContext& task) noexcept {
 }
 
 void send_to(Worker& worker, TaskContext& task) noexcept {
-    send_to(worker, task, [](InboxNode& node) noexcept {
-        auto& arrived = static_cast<TaskContext&>(static_cast<RunNode&>(node));
-        Worker::current()->make_runnable(arrived);
-    });
+    send_to(worker, task, [](InboxNode& node) noexcept { Worker::current()->make_runnable(TaskContext::of(node)); });
 }
 
 void send_to(Worker& worker, TaskContext& task, void (*arrive)(InboxNode&) noexcept) noexcept {
@@ -319,7 +316,7 @@ bool Worker::take_injected(std::size_t most) noexcept {
     if (!node) return false;
     while (node) {
         InboxNode* next = node->next;
-        run_queue_.push(static_cast<TaskContext&>(static_cast<RunNode&>(*node)), false);
+        run_queue_.push(TaskContext::of(*node), false);
         bump(injected_);
         node = next;
     }
