@@ -14,11 +14,9 @@ namespace detail {
 
 // ---- the call
 
-OffloadedCall::OffloadedCall(void (*run)(OffloadedCall&) noexcept) noexcept : run_(run) {
+OffloadedCall::OffloadedCall(void (*call)(OffloadedCall&) noexcept) noexcept : call_(call) {
     waits_in = WaitKind::offload;
     cancel = end_early;
-    wake_node_.call = this;
-    wake_node_.run = [](InboxNode& node) noexcept { static_cast<WakeNode&>(node).call->finish(); };
 }
 
 bool OffloadedCall::start(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
@@ -107,10 +105,10 @@ void OffloadPool::serve() noexcept {
         OffloadedCall& call = *first_;
         unlink(call);
         lock.unlock();
-        call.run_(call);
+        call.call_(call);
         call.ran_ = true;
         call.claim.settle(Wake::completed);
-        call.task->worker()->post(call.wake_node_);  // from here on the call may be gone
+        call.wake();  // from here on the call may be gone
         lock.lock();
     }
 }

@@ -113,6 +113,13 @@ struct TimedWaiter : Waiter, TimerNode {
     static void end_early(Waiter& waiter, Wake why) noexcept;
 };
 
+// A TimedWaiter that any thread may end. As an InboxNode it brings its wake to the task's worker, which owns the timer.
+struct RemoteWaiter : TimedWaiter, InboxNode {
+    RemoteWaiter() noexcept;
+    // Any thread, for the winner of the claim: finish() on the task's worker. From here on the waiter may be gone.
+    void wake() noexcept;
+};
+
 }  // namespace detail
 
 // A pause. Completes when the duration has passed (never earlier; later by what the kernel and other tasks take).
