@@ -2,11 +2,10 @@
 #include "runtime/src/offload_pool.hpp"
 
 #include "runtime/src/runtime_state.hpp"
+#include "runtime/src/signal_handler.hpp"
 #include "runtime/src/worker.hpp"
 
 #include <exception>
-#include <pthread.h>
-#include <signal.h>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -65,18 +64,13 @@ void OffloadPool::stop() noexcept {
 // One more thread, when all are busy and the options allow it. The signals of the process are not for it.
 bool OffloadPool::have_thread() noexcept {
     if (idle_ > waiting_ || threads_.size() >= most_threads_) return true;
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    ::pthread_sigmask(SIG_BLOCK, &all, &before);
-    bool started = true;
     try {
+        const BlockedSignals blocked;
         threads_.emplace_back([this] { serve(); });
+        return true;
     } catch (...) {
-        started = !threads_.empty();  // the others will come to it
+        return !threads_.empty();  // the others will come to it
     }
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return started;
 }
 
 void OffloadPool::append(OffloadedCall& call) noexcept {
