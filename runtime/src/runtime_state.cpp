@@ -113,9 +113,7 @@ void RuntimeState::advance_stop() noexcept {
 void RuntimeState::begin_draining() noexcept {
     phase.store(Phase::draining, std::memory_order_release);
     detail::Worker& first = *workers.front();
-    const Instant now = first.now();
-    first.timers().arm(grace_timer_,
-                       options.stop_grace > Instant::max() - now ? Instant::max() : now + options.stop_grace);
+    first.timers().arm(grace_timer_, detail::after(first.now(), options.stop_grace));
     wake_all();
 }
 

@@ -84,15 +84,11 @@ bool Sleep::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexc
 }
 
 Sleep sleep_for(Duration duration) noexcept {
-    detail::Limit limit;
-    limit.within(duration);
-    return Sleep(limit);
+    return Sleep(detail::Limit(duration));
 }
 
 Sleep sleep_until(Instant instant) noexcept {
-    detail::Limit limit;
-    limit.until(instant);
-    return Sleep(limit);
+    return Sleep(detail::Limit(instant));
 }
 
 CHAINRING_END_NAMESPACE
