@@ -158,13 +158,13 @@ void RecvUntilOp::settle(detail::ReadOp& op) noexcept {
     if (!self.satisfied_) return;
     self.satisfied_ = false;
     if (self.too_long_) {
-        self.set_error(Errc::too_long);
+        self.error_ = Errc::too_long;
         return;
     }
     try {
         self.text_.resize(self.found_);
     } catch (...) {
-        self.set_error(std::make_error_code(std::errc::not_enough_memory));  // nothing is consumed
+        self.error_ = std::make_error_code(std::errc::not_enough_memory);  // nothing is consumed
         return;
     }
     self.link_->take_unread(std::as_writable_bytes(std::span(self.text_)));
