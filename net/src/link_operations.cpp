@@ -4,6 +4,7 @@
 #include <chainring/trap.hpp>
 
 #include "net/src/link_state.hpp"
+#include "net/src/way_home.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -11,39 +12,6 @@
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
-
-// ---- at home
-
-namespace {
-
-// An operation of a Link begins at the Link's home. A task that is elsewhere, because it was stolen or has an affinity,
-// goes there for it: the task is in no queue meanwhile, and does not wait, so that nobody ends it before it has begun.
-void go_home(detail::Waiter& op, detail::LinkState& link, detail::FrameNode& node, std::coroutine_handle<> handle,
-             void (*arrive)(detail::InboxNode&) noexcept) noexcept {
-    link.add_handle();  // for the way: another task may drop the Link meanwhile
-    detail::TaskContext& task = *node.context;
-    task.resume = handle;
-    task.leaf = &node;
-    task.waiter = &op;
-    detail::send_to(link.home(), task, arrive);
-}
-
-detail::TaskContext& arrived_task(detail::InboxNode& node) noexcept {
-    auto& task = static_cast<detail::TaskContext&>(static_cast<detail::RunNode&>(node));
-    task.set_worker(*detail::Worker::current());
-    return task;
-}
-
-// The operation has begun at home: `waits` or, with nothing to wait for, lets its task go on.
-void has_begun(detail::TaskContext& task, detail::LinkState& link, bool waits) noexcept {
-    if (!waits) {
-        task.waiter = nullptr;
-        task.worker()->make_runnable(task);
-    }
-    link.drop_handle();
-}
-
-}  // namespace
 
 // ---- receives
 
@@ -190,13 +158,13 @@ void RecvUntilOp::settle(detail::ReadOp& op) noexcept {
     if (!self.satisfied_) return;
     self.satisfied_ = false;
     if (self.too_long_) {
-        self.set_error(Errc::too_long);
+        self.error_ = Errc::too_long;
         return;
     }
     try {
         self.text_.resize(self.found_);
     } catch (...) {
-        self.set_error(std::make_error_code(std::errc::not_enough_memory));  // nothing is consumed
+        self.error_ = std::make_error_code(std::errc::not_enough_memory);  // nothing is consumed
         return;
     }
     self.link_->take_unread(std::as_writable_bytes(std::span(self.text_)));

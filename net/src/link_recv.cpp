@@ -244,7 +244,7 @@ void LinkState::advance_reader() noexcept {
 
 // From here on the operation carries its outcome; the task may go on anywhere, and the slot may go.
 void LinkState::settle(ReadOp& op, Wake why) noexcept {
-    if (!op.satisfied_) op.set_error(read_error(why));
+    if (!op.satisfied_) op.error_ = read_error(why);
     if (op.kind_->settle) op.kind_->settle(op);
 }
 

@@ -64,8 +64,10 @@ public:
 
     // ---- handles; any thread
     void add_handle() noexcept { handles_.fetch_add(1, std::memory_order_relaxed); }
-    void drop_handle() noexcept;       // an Outbox's
-    void drop_link_handle() noexcept;  // the Link's own: also ends the connection
+    void drop_handle() noexcept;                    // an Outbox's
+    void drop_link_handle() noexcept;               // the Link's own: also ends the connection
+    void task_departs() noexcept { add_handle(); }  // see way_home.hpp
+    void task_arrived() noexcept { drop_handle(); }
     void request_abort() noexcept;
     void accept_posts(std::size_t limit);  // by the Link's owner; throws std::bad_alloc
     Posted post(Payload payload);          // throws std::bad_alloc

@@ -5,6 +5,7 @@
 
 #include "net/src/link_state.hpp"
 #include "net/src/listener_state.hpp"
+#include "net/src/way_home.hpp"
 #include "runtime/src/runtime_state.hpp"
 
 #include <sys/socket.h>
@@ -130,27 +131,16 @@ AcceptOp::AcceptOp(detail::ListenerState* listener) noexcept : listener_(listene
 
 // At the Listener's home; a task that is elsewhere goes there first.
 bool AcceptOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    detail::Worker& home = listener_->home();
-    if (detail::Worker::current() == &home) return listener_->start_accept(*this, node, handle);
-    detail::TaskContext& asking = *node.context;
-    asking.resume = handle;
-    asking.leaf = &node;
-    asking.waiter = this;
-    listener_->accept_departs();
-    detail::send_to(home, asking, arrive);
+    if (detail::Worker::current() == &listener_->home()) return listener_->start_accept(*this, node, handle);
+    detail::go_home(*this, *listener_, node, handle, arrive);
     return true;
 }
 
 void AcceptOp::arrive(detail::InboxNode& node) noexcept {
-    auto& asking = static_cast<detail::TaskContext&>(static_cast<detail::RunNode&>(node));
-    asking.set_worker(*detail::Worker::current());
-    auto& self = static_cast<AcceptOp&>(*asking.waiter);
+    detail::TaskContext& task = detail::arrived_task(node);
+    auto& self = static_cast<AcceptOp&>(*task.waiter);
     detail::ListenerState& listener = *self.listener_;
-    if (!listener.start_accept(self, *asking.leaf, asking.resume)) {
-        asking.waiter = nullptr;
-        asking.worker()->make_runnable(asking);
-    }
-    listener.accept_arrived();
+    detail::has_begun(task, listener, listener.start_accept(self, *task.leaf, task.resume));
 }
 
 void AcceptOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {

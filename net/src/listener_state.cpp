@@ -196,7 +196,7 @@ void ListenerState::close() noexcept {
         settle();
 }
 
-void ListenerState::accept_arrived() noexcept {
+void ListenerState::task_arrived() noexcept {
     arriving_.fetch_sub(1, std::memory_order_relaxed);
     if (released_) home().flush_later(*this);
 }

@@ -31,9 +31,9 @@ public:
     void end_accept(AcceptOp& op, Wake why) noexcept;
     unsigned next_worker() noexcept;
 
-    // An accept of a task that is elsewhere is on its way home: the state stays for it. Any thread; then home.
-    void accept_departs() noexcept { arriving_.fetch_add(1, std::memory_order_relaxed); }  // released by the post
-    void accept_arrived() noexcept;
+    // See way_home.hpp.
+    void task_departs() noexcept { arriving_.fetch_add(1, std::memory_order_relaxed); }  // released by the post
+    void task_arrived() noexcept;
 
     void drop_handle() noexcept;  // any thread
     void on_stop(Stop stop) noexcept override;

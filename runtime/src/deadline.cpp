@@ -17,15 +17,9 @@ detail::TaskContext& running_task() noexcept {
     return *worker->running();
 }
 
-Instant from_now(Duration duration) noexcept {
-    detail::Limit limit;
-    limit.within(duration);
-    return limit.from(now());
-}
-
 }  // namespace
 
-Deadline::Deadline(Duration duration) noexcept : Deadline(from_now(duration)) {}
+Deadline::Deadline(Duration duration) noexcept : Deadline(detail::after(now(), duration)) {}
 
 Deadline::Deadline(Instant instant) noexcept : task_(&running_task()), outer_(task_->deadline) {
     task_->deadline = std::min(outer_, instant);

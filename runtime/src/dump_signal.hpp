@@ -5,7 +5,10 @@
 
 #include <chainring/config.hpp>
 
+#include "runtime/src/signal_handler.hpp"
+
 #include <atomic>
+#include <optional>
 #include <semaphore.h>
 #include <thread>
 
@@ -27,10 +30,10 @@ private:
     void serve() noexcept;
 
     RuntimeState& state_;
-    int signal_;
     sem_t asked_{};                    // posted by the signal handler, which may do little else
     std::atomic<bool> ending_{false};  // written before the last post
     std::thread thread_;
+    std::optional<SignalHandler> handler_;
 };
 
 }  // namespace detail

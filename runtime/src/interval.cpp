@@ -4,26 +4,15 @@
 
 CHAINRING_BEGIN_NAMESPACE
 
-namespace {
-
-Instant after(Instant start, Duration duration) noexcept {
-    return duration > Instant::max() - start ? Instant::max() : start + duration;
-}
-
-detail::Limit until(Instant instant) noexcept {
-    detail::Limit limit;
-    limit.until(instant);
-    return limit;
-}
-
-}  // namespace
+using detail::after;
 
 Interval::Interval(Duration period, Missed missed) noexcept : period_(period), missed_(missed) {
     CHAINRING_REQUIRE(period > Duration::zero(), "an Interval has a positive period");
     due_ = after(now(), period);
 }
 
-Interval::Tick::Tick(Interval& interval) noexcept : Sleep(until(interval.due_)), interval_(interval), begun_(now()) {}
+Interval::Tick::Tick(Interval& interval) noexcept
+    : Sleep(detail::Limit(interval.due_)), interval_(interval), begun_(now()) {}
 
 // The tick that was waited for since `asked` has come.
 void Interval::take(Instant asked) noexcept {

@@ -2,11 +2,10 @@
 #include "runtime/src/offload_pool.hpp"
 
 #include "runtime/src/runtime_state.hpp"
+#include "runtime/src/signal_handler.hpp"
 #include "runtime/src/worker.hpp"
 
 #include <exception>
-#include <pthread.h>
-#include <signal.h>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -14,11 +13,9 @@ namespace detail {
 
 // ---- the call
 
-OffloadedCall::OffloadedCall(void (*run)(OffloadedCall&) noexcept) noexcept : run_(run) {
+OffloadedCall::OffloadedCall(void (*call)(OffloadedCall&) noexcept) noexcept : call_(call) {
     waits_in = WaitKind::offload;
     cancel = end_early;
-    wake_node_.call = this;
-    wake_node_.run = [](InboxNode& node) noexcept { static_cast<WakeNode&>(node).call->finish(); };
 }
 
 bool OffloadedCall::start(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
@@ -67,18 +64,13 @@ void OffloadPool::stop() noexcept {
 // One more thread, when all are busy and the options allow it. The signals of the process are not for it.
 bool OffloadPool::have_thread() noexcept {
     if (idle_ > waiting_ || threads_.size() >= most_threads_) return true;
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    ::pthread_sigmask(SIG_BLOCK, &all, &before);
-    bool started = true;
     try {
+        const BlockedSignals blocked;
         threads_.emplace_back([this] { serve(); });
+        return true;
     } catch (...) {
-        started = !threads_.empty();  // the others will come to it
+        return !threads_.empty();  // the others will come to it
     }
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return started;
 }
 
 void OffloadPool::append(OffloadedCall& call) noexcept {
@@ -107,10 +99,10 @@ void OffloadPool::serve() noexcept {
         OffloadedCall& call = *first_;
         unlink(call);
         lock.unlock();
-        call.run_(call);
+        call.call_(call);
         call.ran_ = true;
         call.claim.settle(Wake::completed);
-        call.task->worker()->post(call.wake_node_);  // from here on the call may be gone
+        call.wake();  // from here on the call may be gone
         lock.lock();
     }
 }

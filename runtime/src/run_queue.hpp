@@ -84,9 +84,7 @@ public:
 private:
     static constexpr unsigned most_in_a_row = 3;
 
-    static TaskContext* task_of(InboxNode* node) noexcept {
-        return node ? static_cast<TaskContext*>(static_cast<RunNode*>(node)) : nullptr;
-    }
+    static TaskContext* task_of(InboxNode* node) noexcept { return node ? &TaskContext::of(*node) : nullptr; }
     TaskContext* pop_own() noexcept {
         InboxNode* node = own_head_;
         if (!node) return nullptr;

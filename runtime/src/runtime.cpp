@@ -51,7 +51,8 @@ void Runtime::run_workers(detail::Child main) {
     root_.children_.fetch_sub(1, std::memory_order_relaxed);
     if (state_->options.clock) state_->options.clock->attach(*this);
     {
-        const detail::StopSignals signals(state_->options.handle_signals ? this : nullptr);
+        std::optional<detail::StopSignals> signals;
+        if (state_->options.handle_signals) signals.emplace(*this);
         first.run();
     }
     dump.reset();

@@ -2,6 +2,7 @@
 #include "runtime/src/runtime_state.hpp"
 
 #include "runtime/src/cpu_count.hpp"
+#include "runtime/src/signal_handler.hpp"
 
 #include <array>
 #include <bit>
@@ -10,7 +11,6 @@
 #include <exception>
 #include <latch>
 #include <mutex>
-#include <pthread.h>
 #include <signal.h>
 #include <stdexcept>
 #include <string>
@@ -113,9 +113,7 @@ void RuntimeState::advance_stop() noexcept {
 void RuntimeState::begin_draining() noexcept {
     phase.store(Phase::draining, std::memory_order_release);
     detail::Worker& first = *workers.front();
-    const Instant now = first.now();
-    first.timers().arm(grace_timer_,
-                       options.stop_grace > Instant::max() - now ? Instant::max() : now + options.stop_grace);
+    first.timers().arm(grace_timer_, detail::after(first.now(), options.stop_grace));
     wake_all();
 }
 
@@ -188,13 +186,6 @@ void RuntimeState::report_root_exception(const detail::TaskContext& task, std::e
 }
 
 void RuntimeState::start_others(std::vector<std::thread>& threads) {
-    // These leave SIGINT and SIGTERM to the thread that called run.
-    sigset_t stop_signals;
-    sigset_t before;
-    sigemptyset(&stop_signals);
-    sigaddset(&stop_signals, SIGINT);
-    sigaddset(&stop_signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &stop_signals, &before);
     std::exception_ptr failure;
     std::mutex mutex;
     std::latch attached(static_cast<std::ptrdiff_t>(workers.size()) - 1);
@@ -213,6 +204,7 @@ void RuntimeState::start_others(std::vector<std::thread>& threads) {
     };
     std::size_t started = 1;
     try {
+        const detail::BlockedSignals blocked({SIGINT, SIGTERM});  // they are for the thread that called run
         threads.reserve(workers.size() - 1);
         for (; started < workers.size(); ++started)
             threads.emplace_back([&body, worker = workers[started].get()] {
@@ -222,7 +214,6 @@ void RuntimeState::start_others(std::vector<std::thread>& threads) {
         failure = std::current_exception();
         attached.count_down(static_cast<std::ptrdiff_t>(workers.size() - started));
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     attached.wait();
     if (failure) std::rethrow_exception(failure);
 }

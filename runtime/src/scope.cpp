@@ -131,12 +131,12 @@ void Scope::limit(std::size_t children) noexcept {
 // With the mutex held: the next child that may begin, counted as running.
 detail::TaskContext* Scope::take_held() noexcept {
     if (!held_first_ || running_ >= limit_) return nullptr;
-    auto& node = static_cast<detail::RunNode&>(*held_first_);
+    detail::InboxNode& node = *held_first_;
     held_first_ = node.next;
     if (!held_first_) held_last_ = nullptr;
     node.next = nullptr;
     ++running_;
-    return &static_cast<detail::TaskContext&>(node);
+    return &detail::TaskContext::of(node);
 }
 
 void Scope::child_threw(detail::TaskContext& child, std::exception_ptr exception) noexcept {
@@ -169,12 +169,7 @@ void Scope::child_ended() noexcept {
     RuntimeState& state = *runtime_->state_;
     const std::size_t before = children_.fetch_sub(1, std::memory_order_acq_rel);
     if (before == (joining | 1)) {
-        // The joiner waits for exactly this, so the scope is still there until it has been woken.
-        detail::Worker& worker = *joiner_->task->worker();
-        if (detail::Worker::current() == &worker)
-            joiner_->finish();
-        else
-            worker.post(*joiner_);
+        joiner_->wake();  // it waits for exactly this, so the scope is still there until then
     } else if (root && before == 1) {
         {
             const std::lock_guard lock(mutex_);
@@ -196,7 +191,6 @@ Scope::Join::Join(Scope& scope) noexcept : scope_(scope) {
         joined.timed_out_ = true;
         joined.cancel();
     };
-    run = [](detail::InboxNode& node) noexcept { static_cast<Join&>(node).finish(); };
 }
 
 bool Scope::begin_join(Join& join, detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {

@@ -1,25 +1,26 @@
 // SPDX-License-Identifier: BSL-1.0
-// StopSignals: while it exists, SIGINT and SIGTERM request the stop of a Runtime. Several may exist at once, for
-// several Runtimes: a signal reaches all of them. The handlers that were there before come back when the last one goes.
+// StopSignals: while it exists, SIGINT and SIGTERM request the stop of a Runtime.
 #pragma once
 
 #include <chainring/config.hpp>
+#include <chainring/runtime.hpp>
+
+#include "runtime/src/signal_handler.hpp"
+
+#include <signal.h>
 
 CHAINRING_BEGIN_NAMESPACE
-
-class Runtime;
-
 namespace detail {
 
 class StopSignals {
 public:
-    explicit StopSignals(Runtime* runtime);  // null: does nothing
-    ~StopSignals();
-    StopSignals(const StopSignals&) = delete;
-    StopSignals& operator=(const StopSignals&) = delete;
+    explicit StopSignals(Runtime& runtime) noexcept
+        : interrupt_(SIGINT, request, &runtime), terminate_(SIGTERM, request, &runtime) {}
 
 private:
-    Runtime* runtime_;
+    static void request(void* runtime) noexcept { static_cast<Runtime*>(runtime)->request_stop(); }
+    SignalHandler interrupt_;
+    SignalHandler terminate_;
 };
 
 }  // namespace detail

@@ -87,6 +87,12 @@ void append_place(std::string& out, const char* file, unsigned line) {
     out += std::to_string(line);
 }
 
+void append_await(std::string& out, const std::source_location& at) {
+    out += function_of(at) + ", ";
+    append_place(out, at.file_name(), at.line());
+    out += '\n';
+}
+
 std::string seconds(Duration duration) {
     std::array<char, 32> text{};
     const double value = std::chrono::duration<double>(duration).count();
@@ -224,9 +230,8 @@ void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scop
 #if CHAINRING_TASK_DUMP
     for (const FrameNode* frame = task.leaf; frame && frame->parent; frame = frame->parent) {
         if (!has_place(*frame)) continue;
-        text_ += indent + "    in " + function_of(frame->where) + ", ";
-        append_place(text_, frame->where.file_name(), frame->where.line());
-        text_ += '\n';
+        text_ += indent + "    in ";
+        append_await(text_, frame->where);
     }
 #endif
 }
@@ -261,9 +266,7 @@ std::string ExceptionTrace::text(const std::exception_ptr& exception) const {
     if (exception != exception_) return lines;
     for (std::size_t frame = 0; frame < count_; ++frame) {
         lines += frame == 0 ? "    after the await in " : "    awaited in ";
-        lines += function_of(frames_[frame]) + ", ";
-        append_place(lines, frames_[frame].file_name(), frames_[frame].line());
-        lines += '\n';
+        append_await(lines, frames_[frame]);
     }
     return lines;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <chainring/time.hpp>
 
+#include "runtime/src/runtime_state.hpp"
 #include "runtime/src/worker.hpp"
 
 #include <algorithm>
@@ -53,6 +54,19 @@ void TimedWaiter::end_early(Waiter& waiter, Wake why) noexcept {
     if (waiter.try_claim(why)) static_cast<TimedWaiter&>(waiter).finish();
 }
 
+RemoteWaiter::RemoteWaiter() noexcept {
+    run = [](InboxNode& node) noexcept { static_cast<RemoteWaiter&>(node).finish(); };
+}
+
+void RemoteWaiter::wake() noexcept {
+    Worker& worker = *task->worker();
+    // Here: to its run queue. A report may be reading it, when the task that wakes it has held this worker for long.
+    if (Worker::current() == &worker && !worker.runtime().safepoint.wanted())
+        finish();
+    else
+        worker.post(*this);
+}
+
 }  // namespace detail
 
 bool Sleep::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
@@ -70,15 +84,11 @@ bool Sleep::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexc
 }
 
 Sleep sleep_for(Duration duration) noexcept {
-    detail::Limit limit;
-    limit.within(duration);
-    return Sleep(limit);
+    return Sleep(detail::Limit(duration));
 }
 
 Sleep sleep_until(Instant instant) noexcept {
-    detail::Limit limit;
-    limit.until(instant);
-    return Sleep(limit);
+    return Sleep(detail::Limit(instant));
 }
 
 CHAINRING_END_NAMESPACE

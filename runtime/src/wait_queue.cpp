@@ -2,9 +2,6 @@
 #include <chainring/trap.hpp>
 #include <chainring/wait_queue.hpp>
 
-#include "runtime/src/runtime_state.hpp"
-#include "runtime/src/worker.hpp"
-
 #include <thread>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -13,8 +10,6 @@ namespace detail {
 QueuedWait::QueuedWait(WaitQueue& queue, WaitKind kind) noexcept : queue_(queue) {
     waits_in = kind;
     cancel = end_early;
-    wake_node_.wait = this;
-    wake_node_.run = [](InboxNode& node) noexcept { static_cast<WakeNode&>(node).wait->finish(); };
 }
 
 void QueuedWait::enqueue(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
@@ -39,17 +34,7 @@ WaitQueue::~WaitQueue() {
 }
 
 void Granted::wake() noexcept {
-    Worker* const here = Worker::current();
-    while (QueuedWait* wait = take()) {
-        Worker& worker = *wait->task->worker();
-        // Here: to its run queue. A report may be reading it, when the task that wakes it has held this worker for
-        // long.
-        if (&worker == here && !worker.runtime().safepoint.wanted())
-            wait->finish();
-        else
-            worker.post(wait->wake_node_);
-        // From here on the waiter may be gone.
-    }
+    while (QueuedWait* wait = take()) wait->wake();
 }
 
 }  // namespace detail

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/src/worker.hpp"
 
-#include <chainring/trap.hpp>
-
 #include "runtime/src/runtime_state.hpp"
 
 #include <algorithm>
@@ -30,41 +28,6 @@ Worker* Worker::current() noexcept {
 
 Duration Worker::ticks_ago(std::uint32_t ticks) const noexcept {
     return Duration(std::int64_t{ticks_of(backend_->coarse_now()) - ticks} << tick_bits);
-}
-
-// ---- resources
-
-Resource::Resource(Worker& home) noexcept : home_(&home), next_(home.live_) {
-    if (next_) next_->previous_ = this;
-    home.live_ = this;
-}
-
-Resource::~Resource() {
-    if (!orphaned()) unlink();
-}
-
-void Resource::unlink() noexcept {
-    Resource*& first = is_retired_ ? home_->retired_ : home_->live_;
-    (previous_ ? previous_->next_ : first) = next_;
-    if (next_) next_->previous_ = previous_;
-    previous_ = nullptr;
-}
-
-void Resource::retire() noexcept {
-    if (is_retired_) return;
-    unlink();
-    is_retired_ = true;
-    next_ = home_->retired_;
-    if (next_) next_->previous_ = this;
-    home_->retired_ = this;
-}
-
-void Worker::orphan_retired() noexcept {
-    while (Resource* resource = retired_) {
-        resource->unlink();
-        // release: the last handle, wherever it is dropped, sees everything that home did. After this it may be gone.
-        resource->orphaned_.store(true, std::memory_order_release);
-    }
 }
 
 // ---- life
@@ -289,10 +252,7 @@ void schedule_new(TaskContext& task) noexcept {
 }
 
 void send_to(Worker& worker, TaskContext& task) noexcept {
-    send_to(worker, task, [](InboxNode& node) noexcept {
-        auto& arrived = static_cast<TaskContext&>(static_cast<RunNode&>(node));
-        Worker::current()->make_runnable(arrived);
-    });
+    send_to(worker, task, [](InboxNode& node) noexcept { Worker::current()->make_runnable(TaskContext::of(node)); });
 }
 
 void send_to(Worker& worker, TaskContext& task, void (*arrive)(InboxNode&) noexcept) noexcept {
@@ -304,59 +264,6 @@ void send_to(Worker& worker, TaskContext& task, void (*arrive)(InboxNode&) noexc
 void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept {
     task.resume = handle;
     task.worker()->make_runnable(task);
-}
-
-// ---- tasks from elsewhere
-
-// Nothing to do here: takes injected tasks, else those of another worker.
-bool Worker::find_task() noexcept {
-    if (take_injected(task_budget / 2)) return true;
-    return run_queue_.shared() && steal();
-}
-
-bool Worker::take_injected(std::size_t most) noexcept {
-    InboxNode* node = runtime_.injection.pop(most);
-    if (!node) return false;
-    while (node) {
-        InboxNode* next = node->next;
-        run_queue_.push(static_cast<TaskContext&>(static_cast<RunNode&>(*node)), false);
-        bump(injected_);
-        node = next;
-    }
-    if (!runtime_.injection.empty()) runtime_.wake_one(*this);
-    return true;
-}
-
-// At most half of the workers search at a time: more would only meet at the same queues.
-bool Worker::steal() noexcept {
-    const auto workers = static_cast<std::uint32_t>(runtime_.workers.size());
-    if (2 * runtime_.searching_workers.load(std::memory_order_relaxed) >= workers && workers > 1) return false;
-    runtime_.searching_workers.fetch_add(1, std::memory_order_relaxed);
-    bool found = false;
-    for (std::uint32_t tried = 0; tried < workers && !found; ++tried) {
-        Worker& victim = *runtime_.workers[victim_++ % workers];
-        found = &victim != this && victim.run_queue_.has_stealable() && run_queue_.steal_from(victim.run_queue_);
-    }
-    runtime_.searching_workers.fetch_sub(1, std::memory_order_relaxed);
-    if (found) bump(steals_);
-    return found;
-}
-
-// Wakes a parked worker when it is worth it: a wake costs about as much as this many microseconds of work. Only a hint
-// is read, and a wake left out loses nothing: what is queued here is run here.
-void Worker::share_load() noexcept {
-    constexpr Duration worth_a_wake = std::chrono::microseconds(50);
-    if (runtime_.idle_workers.load(std::memory_order_relaxed) == 0) return;
-    if (runtime_.searching_workers.load(std::memory_order_relaxed) > 0) return;
-    const std::size_t queued = run_queue_.size();
-    if (queued < 2) return;
-    if (runtime_.options.steal == Steal::overloaded && task_cost_ * static_cast<Duration::rep>(queued) < worth_a_wake)
-        return;
-    runtime_.wake_one(*this);
-}
-
-void Worker::note_cost(Duration duration, unsigned tasks) noexcept {
-    task_cost_ = std::max(duration / tasks, task_cost_ - task_cost_ / 8);
 }
 
 // ---- limits
@@ -450,6 +357,14 @@ void Worker::stop_resources(Resource::Stop stop) noexcept {
         Resource* next = resource->next_;  // a resource may end itself, never another
         resource->on_stop(stop);
         resource = next;
+    }
+}
+
+void Worker::orphan_retired() noexcept {
+    while (Resource* resource = retired_) {
+        resource->unlink();
+        // release: the last handle, wherever it is dropped, sees everything that home did. After this it may be gone.
+        resource->orphaned_.store(true, std::memory_order_release);
     }
 }
 

@@ -3,11 +3,12 @@
 //
 // Home. A Link lives on the worker that accepted or connected it, for life. Its operations may be awaited on any
 // worker: a task that is elsewhere goes to the Link's home for them, and goes on there (unless it has an affinity, see
-// schedule.hpp). The connection itself never moves. The handle is one task's at a time;
-// operations on it may be begun by several tasks, on any workers. To send without waiting, or from a thread that runs
-// no task, take an Outbox.
+// schedule.hpp). The connection itself never moves. A limit counts from the beginning at home; neither it nor a cancel
+// cuts the way there short.
 //
-// A limit counts from the beginning at home; neither it nor a cancel cuts the way there short.
+// Handle. It is one task's at a time; operations on it may be begun by several tasks, on any workers. It may be
+// destroyed on any thread, but not by one that is no worker while run() returns. To send without waiting, or from a
+// thread that runs no task, take an Outbox.
 //
 // Overlap. One receive at a time (a second one traps) and any number of sends: each send is one contiguous unit on the
 // wire, in the order of the calls.
@@ -15,8 +16,6 @@
 // Errors. Receives and sends yield a Result: Errc::eof (the peer has ended its direction), timed_out, cancelled,
 // closed, shutting_down (the runtime drains and nothing of this message had arrived), or the kernel's errno in
 // std::system_category. They never throw; recv_until yields not_enough_memory when its text finds no room.
-//
-// A handle may be destroyed on any thread, but not by one that is no worker while run() returns.
 //
 // What was received before an error is delivered first. A receive that ends early has consumed nothing. Running out of
 // memory in the middle of an operation ends the process (std::terminate).

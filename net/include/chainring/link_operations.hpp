@@ -56,13 +56,7 @@ protected:
     };
     ReadOp(LinkState* link, const Kind& kind) noexcept;
     ~ReadOp() = default;
-    std::error_code error() const noexcept {  // why the wait ended without what was asked for
-        return {error_value_, ours_ ? chainring_category() : std::system_category()};
-    }
-    void set_error(std::error_code error) noexcept {
-        error_value_ = error.value();
-        ours_ = error.category() == chainring_category();
-    }
+    std::error_code error() const noexcept { return error_; }
     bool begun() const noexcept { return taken_ > 0; }  // it holds a part of what it waits for
 
     LinkState* link_;
@@ -72,11 +66,10 @@ protected:
         std::size_t taken_ = 0;  // bytes taken from the queue so far
         Segment* chain_;         // RecvOp, once it is satisfied: what it took
     };
+    [[no_unique_address]] PackedError error_;  // why it has not got what it asked for; the flags lie in its padding
     bool ignore_drain_ = false;
     bool accumulates_ = false;  // leaves bytes in the queue while it waits for more
     bool satisfied_ = false;
-    bool ours_ = false;  // error_value_ is an Errc
-    int error_value_ = 0;
 
 private:
     static void arrive(InboxNode& node) noexcept;

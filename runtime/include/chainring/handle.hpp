@@ -29,7 +29,6 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -45,10 +44,6 @@ struct Flattened<Result<T>> {
 // Result<T>; a T that is a Result already stays one.
 template <class T>
 using flattened_t = typename Flattened<T>::type;
-
-// What stands for a void value.
-template <class T>
-using held_t = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
 
 // What a child and its Handle share; counted.
 template <class T>
@@ -118,13 +113,8 @@ template <class T, class Fn, class... Args>
 Child run_started(HandleReference<T> state, Fn fn, Args... args) {
     try {
         auto task = std::invoke(std::move(fn), std::move(args)...);
-        if constexpr (std::is_void_v<T>) {
-            co_await std::move(task);
-            state->succeed({});
-        } else {
-            auto value = co_await std::move(task);
-            state->succeed(std::move(value));
-        }
+        auto value = co_await Held(std::move(task));
+        state->succeed(std::move(value));
     } catch (...) {
         state->fail(std::current_exception());
         throw;

@@ -35,33 +35,29 @@ namespace detail {
 class OffloadPool;
 
 // A call in the pool's queue, and the task that waits for it.
-class OffloadedCall : public TimedWaiter {
+class OffloadedCall : public RemoteWaiter {
 public:
     OffloadedCall(const OffloadedCall&) = delete;
     OffloadedCall& operator=(const OffloadedCall&) = delete;
 
 protected:
     friend class OffloadPool;
-    explicit OffloadedCall(void (*run)(OffloadedCall&) noexcept) noexcept;
+    explicit OffloadedCall(void (*call)(OffloadedCall&) noexcept) noexcept;
     ~OffloadedCall() = default;
     bool start(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept;
     bool ran() const noexcept { return ran_; }
     std::error_code error() const noexcept;  // when it did not run
 
 private:
-    struct WakeNode : InboxNode {
-        OffloadedCall* call = nullptr;
-    };
     static void end_early(Waiter& waiter, Wake why) noexcept;
 
-    void (*run_)(OffloadedCall&) noexcept;
+    void (*call_)(OffloadedCall&) noexcept;
     OffloadPool* pool_ = nullptr;
     OffloadedCall* next_ = nullptr;  // the queue, guarded by the pool's mutex
     OffloadedCall* previous_ = nullptr;
     bool queued_ = false;  // guarded by it
     bool ran_ = false;     // written by the pool's thread before the wake
     bool rejected_ = false;
-    WakeNode wake_node_;  // brings the end to the task's worker
 };
 
 }  // namespace detail

@@ -119,7 +119,7 @@ public:
     auto start(Fn&& fn, Args&&... args)
         -> Handle<typename std::invoke_result_t<std::decay_t<Fn>, std::decay_t<Args>...>::value_type>;
 
-    class [[nodiscard]] Join : detail::TimedWaiter, detail::InboxNode, public detail::Limited<Join> {
+    class [[nodiscard]] Join : detail::RemoteWaiter, public detail::Limited<Join> {
         friend class detail::Limited<Join>;
         friend class detail::Stoppable<Join>;
 

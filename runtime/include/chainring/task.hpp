@@ -23,6 +23,7 @@
 #include <source_location>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 CHAINRING_BEGIN_NAMESPACE
 
@@ -47,6 +48,42 @@ private:
     Operation& operation_;
 };
 
+// What co_await asks: the awaiter of a Task and the like; an operation is one itself.
+template <class Awaitable>
+auto awaiter_of(Awaitable&& awaitable) noexcept {
+    if constexpr (requires { std::forward<Awaitable>(awaitable).operator co_await(); })
+        return std::forward<Awaitable>(awaitable).operator co_await();
+    else
+        return InPlace<std::remove_reference_t<Awaitable>>(awaitable);
+}
+
+// What stands for a void value.
+template <class T>
+using held_t = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+
+// co_await Held(std::move(awaitable)) yields a value in any case: std::monostate for void.
+template <class Awaitable>
+class Held {
+public:
+    explicit Held(Awaitable&& awaitable) noexcept : awaiter_(awaiter_of(std::move(awaitable))) {}
+    bool await_ready() const noexcept { return awaiter_.await_ready(); }
+    template <class Promise>
+    auto await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+        return awaiter_.await_suspend(handle);
+    }
+    auto await_resume() {
+        if constexpr (std::is_void_v<decltype(awaiter_.await_resume())>) {
+            awaiter_.await_resume();
+            return std::monostate();
+        } else {
+            return awaiter_.await_resume();
+        }
+    }
+
+private:
+    decltype(awaiter_of(std::declval<Awaitable>())) awaiter_;
+};
+
 class TaskPromiseBase : public Frame {
 public:
     std::suspend_always initial_suspend() const noexcept { return {}; }
@@ -68,10 +105,7 @@ public:
 #if CHAINRING_TASK_DUMP
         where = at;
 #endif
-        if constexpr (requires { std::forward<Awaitable>(awaitable).operator co_await(); })
-            return std::forward<Awaitable>(awaitable).operator co_await();
-        else
-            return InPlace<std::remove_reference_t<Awaitable>>(awaitable);
+        return awaiter_of(std::forward<Awaitable>(awaitable));
     }
 
     // Enters this frame from `parent`, which awaits it.

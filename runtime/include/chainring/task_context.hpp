@@ -124,6 +124,9 @@ public:
     Worker* worker() const noexcept { return worker_.load(std::memory_order_relaxed); }
     void set_worker(Worker& worker) noexcept { worker_.store(&worker, std::memory_order_relaxed); }
 
+    // The task that is queued, or was sent, as this node, its RunNode.
+    static TaskContext& of(InboxNode& node) noexcept { return static_cast<TaskContext&>(static_cast<RunNode&>(node)); }
+
     // For the task itself, or its worker while it waits: whether awaits are to end at once.
     bool is_cancelled() noexcept {
         if (request.asked() && !noticed) [[unlikely]]

@@ -31,19 +31,26 @@ struct TimerNode {
     bool armed() const noexcept { return where != not_armed; }
 };
 
+// Saturates instead of overflowing.
+inline Instant after(Instant start, Duration duration) noexcept {
+    return duration > Instant::max() - start ? Instant::max() : start + duration;
+}
+
 // When a wait has to end: never, after a while counted from the moment it begins to wait (a receive's: from the end of
 // that pass of the worker's loop), or at an instant. Eight bytes: the lowest bit of the nanoseconds tells the last two
 // apart; it costs a nanosecond, rounded up.
 class Limit {
 public:
+    Limit() noexcept = default;
+    explicit Limit(Duration duration) noexcept { within(duration); }
+    explicit Limit(Instant instant) noexcept { until(instant); }
     void within(Duration duration) noexcept { value_ = even(duration.count()); }
     void until(Instant instant) noexcept { value_ = even(instant.time_since_epoch().count()) | 1; }
     bool given() const noexcept { return value_ != never; }
-    // The instant that the limit means for a wait that begins at `start`; saturates instead of overflowing.
+    // The instant that the limit means for a wait that begins at `start`.
     Instant from(Instant start) const noexcept {
         if (value_ & 1) return Instant(Duration(value_ & ~Duration::rep{1}));
-        const Duration duration(value_);
-        return duration > Instant::max() - start ? Instant::max() : start + duration;
+        return after(start, Duration(value_));
     }
 
 private:
@@ -111,6 +118,13 @@ struct TimedWaiter : Waiter, TimerNode {
     void finish() noexcept;
     // The usual way to end early: claim and finish.
     static void end_early(Waiter& waiter, Wake why) noexcept;
+};
+
+// A TimedWaiter that any thread may end. As an InboxNode it brings its wake to the task's worker, which owns the timer.
+struct RemoteWaiter : TimedWaiter, InboxNode {
+    RemoteWaiter() noexcept;
+    // Any thread, for the winner of the claim: finish() on the task's worker. From here on the waiter may be gone.
+    void wake() noexcept;
 };
 
 }  // namespace detail

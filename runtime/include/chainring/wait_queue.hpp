@@ -21,7 +21,7 @@ namespace detail {
 class WaitQueue;
 
 // A wait in a WaitQueue. Lives in the frame of the coroutine that waits.
-class QueuedWait : public TimedWaiter, public WaitLinks<QueuedWait> {
+class QueuedWait : public RemoteWaiter, public WaitLinks<QueuedWait> {
 public:
     explicit QueuedWait(WaitQueue& queue, WaitKind kind = WaitKind::other) noexcept;
     QueuedWait(const QueuedWait&) = delete;
@@ -32,7 +32,6 @@ public:
     WaitQueue& queue() const noexcept { return queue_; }
 
 protected:
-    friend class Granted;
     ~QueuedWait() = default;
     // With the queue's mutex held, when the wait cannot be granted at once: publishes it.
     void enqueue(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept;
@@ -48,11 +47,7 @@ protected:
     WaitQueue& queue_;
 
 private:
-    struct WakeNode : InboxNode {
-        QueuedWait* wait = nullptr;
-    };
     static void end_early(Waiter& waiter, Wake why) noexcept;
-    WakeNode wake_node_;  // brings the wake to the waiter's worker, which owns its timer
 };
 
 class WaitQueue : public WaitList<QueuedWait, std::mutex, TaskContext> {

@@ -131,13 +131,8 @@ private:
 
 template <std::size_t I, class A, class Values>
 Task<> await_branch(A* awaitable, Values* values, Scope* scope, First* first) {
-    if constexpr (std::is_void_v<awaited_t<A>>) {
-        co_await std::move(*awaitable);
-        values->template set<I>(std::monostate());
-    } else {
-        auto value = co_await std::move(*awaitable);
-        values->template set<I>(std::move(value));
-    }
+    auto value = co_await Held(std::move(*awaitable));
+    values->template set<I>(std::move(value));
     if (first && first->claim(I)) scope->cancel();
 }
 
@@ -167,13 +162,8 @@ Task<Any<awaited_t<As>...>> run_any(As... awaitables) {
 
 template <class T>
 Task<> await_one(Task<T>* task, std::optional<held_t<T>>* value, std::size_t index, Scope* scope, First* first) {
-    if constexpr (std::is_void_v<T>) {
-        co_await std::move(*task);
-        value->emplace();
-    } else {
-        auto result = co_await std::move(*task);
-        value->emplace(std::move(result));
-    }
+    auto result = co_await Held(std::move(*task));
+    value->emplace(std::move(result));
     if (first && first->claim(index)) scope->cancel();
 }
 

@@ -47,12 +47,8 @@ auto with_scope(Fn fn, Args... args) -> std::invoke_result_t<Fn, Scope&, Args...
     std::exception_ptr failure;
     try {
         auto task = std::invoke(fn, scope, std::move(args)...);
-        if constexpr (std::is_void_v<T>) {
-            co_await std::move(task);
-        } else {
-            auto result = co_await std::move(task);
-            value.emplace(std::move(result));
-        }
+        auto result = co_await detail::Held(std::move(task));
+        value.emplace(std::move(result));
     } catch (...) {
         failure = std::current_exception();
         scope.cancel();
@@ -70,13 +66,8 @@ namespace detail {
 
 template <class T>
 Task<> keep_value(Task<T>* task, std::optional<held_t<T>>* value) {
-    if constexpr (std::is_void_v<T>) {
-        co_await std::move(*task);
-        value->emplace();
-    } else {
-        auto result = co_await std::move(*task);
-        value->emplace(std::move(result));
-    }
+    auto result = co_await Held(std::move(*task));
+    value->emplace(std::move(result));
 }
 
 template <class T>
