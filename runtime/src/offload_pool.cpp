@@ -3,6 +3,7 @@
 
 #include "runtime/src/runtime_state.hpp"
 #include "runtime/src/signal_handler.hpp"
+#include "runtime/src/sim/host.hpp"
 #include "runtime/src/worker.hpp"
 
 #include <exception>
@@ -63,7 +64,7 @@ void OffloadPool::stop() noexcept {
 
 // One more thread, when all are busy and the options allow it. The signals of the process are not for it.
 bool OffloadPool::have_thread() noexcept {
-    if (idle_ > waiting_ || threads_.size() >= most_threads_) return true;
+    if (host_ || idle_ > waiting_ || threads_.size() >= most_threads_) return true;
     try {
         const BlockedSignals blocked;
         threads_.emplace_back([this] { serve(); });
@@ -91,20 +92,44 @@ void OffloadPool::unlink(OffloadedCall& call) noexcept {
 
 void OffloadPool::serve() noexcept {
     std::unique_lock lock(mutex_);
+    ++idle_;
     for (;;) {
-        ++idle_;
         wanted_.wait(lock, [this] { return first_ || stopping_; });
-        --idle_;
         if (!first_) return;
-        OffloadedCall& call = *first_;
-        unlink(call);
+        OffloadedCall& call = *take_first();
         lock.unlock();
-        call.call_(call);
-        call.ran_ = true;
-        call.claim.settle(Wake::completed);
-        call.wake();  // from here on the call may be gone
+        make(call);
         lock.lock();
     }
+}
+
+OffloadedCall* OffloadPool::take() noexcept {
+    const std::lock_guard lock(mutex_);
+    return take_first();
+}
+
+// With the mutex held.
+OffloadedCall* OffloadPool::take_first() noexcept {
+    if (!first_ || idle_ == 0) return nullptr;
+    --idle_;
+    OffloadedCall* call = first_;
+    unlink(*call);
+    return call;
+}
+
+void OffloadPool::make(OffloadedCall& call) noexcept {
+    call.call_(call);
+    call.ran_ = true;
+    call.claim.settle(Wake::completed);
+    {
+        const std::lock_guard lock(mutex_);
+        ++idle_;
+    }
+    call.wake();  // from here on the call may be gone
+}
+
+void OffloadPool::want_host() noexcept {
+    host_->offload_wanted(*this);
 }
 
 }  // namespace detail

@@ -22,10 +22,15 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
+namespace sim {
+class Host;
+}
+
 class OffloadPool {
 public:
-    // `room`: calls that may wait at a time; 0: any number.
-    OffloadPool(unsigned threads, std::size_t room) noexcept : most_threads_(threads), room_(room) {}
+    // `room`: calls that may wait at a time; 0: any number. With `host` there are no threads: it plays them.
+    OffloadPool(unsigned threads, std::size_t room, sim::Host* host) noexcept
+        : most_threads_(threads), room_(room), host_(host), idle_(host ? threads : 0) {}
     OffloadPool(const OffloadPool&) = delete;
     OffloadPool& operator=(const OffloadPool&) = delete;
     ~OffloadPool() { stop(); }
@@ -33,32 +38,43 @@ public:
     // With `publish` called under the mutex before the call can be seen. False: there is no room, or not one thread.
     template <class Publish>
     bool push(OffloadedCall& call, Publish publish) noexcept {
-        const std::lock_guard lock(mutex_);
-        if (room_ != 0 && waiting_ >= room_ && idle_ <= waiting_) return false;
-        if (!have_thread()) return false;
-        publish();
-        append(call);
-        wanted_.notify_one();
+        {
+            const std::lock_guard lock(mutex_);
+            if (room_ != 0 && waiting_ >= room_ && idle_ <= waiting_) return false;
+            if (!have_thread()) return false;
+            publish();
+            append(call);
+            wanted_.notify_one();
+        }
+        if (host_) [[unlikely]]
+            want_host();
         return true;
     }
     // 1: takes it out again. False: it runs, or has ended.
     bool withdraw(OffloadedCall& call) noexcept;
     void stop() noexcept;
 
+    // 2 and 3, by one of the threads: the oldest call, which counts as running then; null: there is none, or no thread.
+    OffloadedCall* take() noexcept;
+    void make(OffloadedCall& call) noexcept;
+
 private:
     bool have_thread() noexcept;
     void append(OffloadedCall& call) noexcept;
     void unlink(OffloadedCall& call) noexcept;
     void serve() noexcept;
+    OffloadedCall* take_first() noexcept;
+    void want_host() noexcept;
 
     const unsigned most_threads_;
     const std::size_t room_;
+    sim::Host* const host_;
     std::mutex mutex_;  // guards all below
     std::condition_variable wanted_;
     OffloadedCall* first_ = nullptr;
     OffloadedCall* last_ = nullptr;
     std::size_t waiting_ = 0;  // calls in the list
-    std::size_t idle_ = 0;     // threads that wait for one
+    std::size_t idle_;         // threads that wait for one
     bool stopping_ = false;
     std::vector<std::thread> threads_;
 };

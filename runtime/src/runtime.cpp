@@ -5,6 +5,8 @@
 
 #include "runtime/src/dump_signal.hpp"
 #include "runtime/src/runtime_state.hpp"
+#include "runtime/src/sim/host.hpp"
+#include "runtime/src/sim/simulation.hpp"
 #include "runtime/src/stop_signals.hpp"
 
 #include <cerrno>
@@ -19,7 +21,10 @@
 CHAINRING_BEGIN_NAMESPACE
 
 Runtime::Runtime(RuntimeOptions options)
-    : state_(std::make_unique<RuntimeState>(*this, options)), root_(Scope::RootTag{}, *this) {}
+    : state_(std::make_unique<RuntimeState>(*this, options, nullptr)), root_(Scope::RootTag{}, *this) {}
+
+Runtime::Runtime(const RuntimeOptions& options, detail::sim::Host& host)
+    : state_(std::make_unique<RuntimeState>(*this, options, &host)), root_(Scope::RootTag{}, *this) {}
 
 Runtime::~Runtime() {
     CHAINRING_REQUIRE(root_.size() == 0, "a Runtime is destroyed before what was spawned in its root scope has run");
@@ -28,6 +33,10 @@ Runtime::~Runtime() {
 void Runtime::run_workers(detail::Child main) {
     CHAINRING_REQUIRE(!state_->ran, "a Runtime runs once");
     state_->ran = true;
+    if (state_->host) {
+        run_simulated(main);
+        return;
+    }
     detail::Worker& first = *state_->workers.front();
     std::vector<std::thread> threads;
     std::optional<detail::DumpSignal> dump;
@@ -45,9 +54,7 @@ void Runtime::run_workers(detail::Child main) {
         detail::Child::outermost(main.task()).destroy();  // it has not begun
         throw;
     }
-    main.task().is_main = true;
-    state_->name_task(main.task(), "main");
-    root_.launch_on(main, 0);
+    launch_main(main);
     root_.children_.fetch_sub(1, std::memory_order_relaxed);
     if (state_->options.clock) state_->options.clock->attach(*this);
     {
@@ -58,6 +65,27 @@ void Runtime::run_workers(detail::Child main) {
     dump.reset();
     state_->offload.stop();
     for (std::thread& thread : threads) thread.join();
+    if (state_->options.clock) state_->options.clock->detach(*this);
+    if (root_.first_) std::rethrow_exception(root_.first_);
+}
+
+std::exception_ptr Runtime::main_failure() const noexcept {
+    return root_.first_;
+}
+
+void Runtime::launch_main(detail::Child main) {
+    main.task().is_main = true;
+    state_->name_task(main.task(), "main");
+    root_.launch_on(main, 0);
+}
+
+void Runtime::run_simulated(detail::Child main) {
+    if (state_->options.clock) state_->options.clock->attach(*this);
+    {
+        std::optional<detail::StopSignals> signals;
+        if (state_->options.handle_signals) signals.emplace(*this);
+        state_->host->run_alone(*this, main);
+    }
     if (state_->options.clock) state_->options.clock->detach(*this);
     if (root_.first_) std::rethrow_exception(root_.first_);
 }

@@ -3,6 +3,8 @@
 
 #include "runtime/src/cpu_count.hpp"
 #include "runtime/src/signal_handler.hpp"
+#include "runtime/src/sim/host.hpp"
+#include "runtime/src/sim/simulation.hpp"
 
 #include <array>
 #include <bit>
@@ -46,19 +48,31 @@ BackendKind wanted_backend(BackendKind chosen) {
     const std::string_view value = name;
     if (value == "uring" || value == "io_uring") return BackendKind::uring;
     if (value == "epoll") return BackendKind::epoll;
+    if (value == "sim") return BackendKind::sim;
     if (value == "auto") return BackendKind::automatic;
     throw std::invalid_argument("chainring: CHAINRING_BACKEND is '" + std::string(value) +
-                                "'; it may be uring, epoll or auto");
+                                "'; it may be uring, epoll, sim or auto");
+}
+
+// A world of its own, with one host: a kind one, or the one of the seed that the environment names.
+std::unique_ptr<detail::sim::Simulation> make_own_world() {
+    const char* text = std::getenv("CHAINRING_SEED");
+    const bool seeded = text && *text;
+    return std::make_unique<detail::sim::Simulation>(seeded ? std::strtoull(text, nullptr, 0) : 1,
+                                                     seeded ? detail::sim::Mischief() : detail::sim::Mischief::none());
 }
 
 }  // namespace
 
-RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen)
+RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen, detail::sim::Host* simulated)
     : runtime(owner),
       options(completed(chosen)),
+      own_world(!simulated && wanted_backend(options.backend) == BackendKind::sim ? make_own_world() : nullptr),
+      host(own_world ? &own_world->add_host(own_world->network().add_machine("localhost", {})) : simulated),
       safepoint(options.workers),
-      offload(options.offload_threads, options.offload_full == OffloadFull::reject ? options.offload_queue : 0),
-      may_spin(options.spin > Duration::zero() && !options.clock && options.workers <= detail::usable_cpus()) {
+      offload(options.offload_threads, options.offload_full == OffloadFull::reject ? options.offload_queue : 0, host),
+      may_spin(options.spin > Duration::zero() && !options.clock && !host && options.workers <= detail::usable_cpus()) {
+    if (host && options.steal == Steal::overloaded) options.steal = Steal::eager;  // virtual time costs nothing to wait
     choose_backend();
     grace_timer_.state = this;
     grace_timer_.fire = [](detail::TimerNode& node) noexcept { static_cast<StopTimer&>(node).state->grace_passed(); };
@@ -73,7 +87,7 @@ RuntimeState::~RuntimeState() = default;
 void RuntimeState::choose_backend() {
     const detail::BackendOptions backend{options.recv_buffers, options.recv_buffer_size, options.ring_entries,
                                          options.clock};
-    const BackendKind wanted = wanted_backend(options.backend);
+    const BackendKind wanted = host ? BackendKind::sim : wanted_backend(options.backend);
     const auto make_all = [&](auto make) {
         workers.clear();
         for (unsigned index = 0; index < options.workers; ++index)
@@ -81,7 +95,9 @@ void RuntimeState::choose_backend() {
         backend_name = workers.front()->backend().name();
     };
     std::string why = wanted == BackendKind::epoll ? "as asked" : "";
-    if (wanted != BackendKind::epoll) {
+    if (host) {
+        make_all([this](const detail::BackendOptions& chosen) { return host->make_backend(chosen); });
+    } else if (wanted != BackendKind::epoll) {
         try {
             make_all(detail::make_uring_backend);
         } catch (const std::system_error& error) {
@@ -89,7 +105,7 @@ void RuntimeState::choose_backend() {
             why = std::string("io_uring refused: ") + error.code().message();
         }
     }
-    if (workers.size() != options.workers || wanted == BackendKind::epoll) make_all(detail::make_epoll_backend);
+    if (workers.size() != options.workers) make_all(detail::make_epoll_backend);
     if (options.log) {
         std::string line = "chainring: backend ";
         line += backend_name;
@@ -140,7 +156,7 @@ void RuntimeState::begin_cancelling() noexcept {
 
 std::string RuntimeState::report_tasks(std::size_t max_tasks, std::size_t* count) {
     const detail::Worker* here = detail::Worker::current();
-    const bool ours = here && &here->runtime() == this;
+    const bool ours = here && &here->runtime() == this && !host;
     const detail::Safepoint::Pause pause(safepoint, ours ? here->index() : detail::Safepoint::Pause::no_worker,
                                          std::chrono::seconds(1), [this] { wake_all(); });
     detail::TaskReport report(*this, pause, max_tasks);

@@ -26,15 +26,22 @@
 
 CHAINRING_BEGIN_NAMESPACE
 
+namespace detail::sim {
+class Simulation;
+}
+
 class RuntimeState {
 public:
     enum class Phase : std::uint8_t { running, draining, cancelling };
 
-    RuntimeState(Runtime& owner, const RuntimeOptions& chosen);
+    // `host`: the process of the simulated world that this runtime is; null: a real one.
+    RuntimeState(Runtime& owner, const RuntimeOptions& chosen, detail::sim::Host* host);
     ~RuntimeState();
 
     Runtime& runtime;
     RuntimeOptions options;
+    std::unique_ptr<detail::sim::Simulation> own_world;  // when the backend is asked for by name, outside of a world
+    detail::sim::Host* host;
     detail::Safepoint safepoint;
     detail::OffloadPool offload;
     detail::Injection injection;  // tasks that belong to no worker yet, and what a worker's queue had no room for
@@ -54,6 +61,8 @@ public:
     // Starts the threads of all workers but the first and waits until they are attached. Throws what the first failure
     // threw; the threads that run by then are in `threads`.
     void start_others(std::vector<std::thread>& threads);
+    // Where one thread plays them all.
+    void others_began() noexcept { others_running_.store(workers.size() - 1, std::memory_order_relaxed); }
 
     // A new task without a worker, from any thread.
     void inject(detail::TaskContext& task) noexcept;

@@ -2,6 +2,7 @@
 #include <chainring/time.hpp>
 
 #include "runtime/src/runtime_state.hpp"
+#include "runtime/src/sim/simulation.hpp"
 #include "runtime/src/worker.hpp"
 
 #include <algorithm>
@@ -10,7 +11,9 @@ CHAINRING_BEGIN_NAMESPACE
 
 Instant now() noexcept {
     const detail::Worker* worker = detail::Worker::current();
-    return worker ? worker->now() : std::chrono::steady_clock::now();
+    if (worker) return worker->now();
+    if (detail::sim::Simulation* world = detail::sim::Simulation::current()) return world->timeline().now();
+    return std::chrono::steady_clock::now();
 }
 
 namespace detail {

@@ -2,6 +2,7 @@
 #include "runtime/src/worker.hpp"
 
 #include "runtime/src/runtime_state.hpp"
+#include "runtime/src/sim/host.hpp"
 
 #include <algorithm>
 #include <thread>
@@ -46,32 +47,47 @@ void Worker::attach() {
     backend_->attach();
 }
 
+Worker::Turn::Turn(Worker* worker) noexcept : outer_(std::exchange(current_worker, worker)) {}
+
+Worker::Turn::~Turn() {
+    current_worker = outer_;
+}
+
 void Worker::run() {
-    Worker* const outer = std::exchange(current_worker, this);
-    Safepoint& safepoint = runtime_.safepoint;
-    safepoint.arrive(index_);
+    const Turn turn(this);
+    begin();
     while (!may_exit()) {
-        if (safepoint.wanted()) safepoint.stop_here(index_);
-        ticks_ = ticks_of(backend_->coarse_now());
-        take_inbox();
-        stamp_renewals();  // of receives that have come home: before the expiry looks at what they have renewed
-        if (!timers_.empty()) timers_.expire(now());
-        resume_tasks();
-        stamp_renewals();
-        flush();
-        reap_or_park();
-        bump(passes_);
-        publish_counters();
+        run_tasks();
+        if (reap()) sleep();
     }
+    end();
+}
+
+void Worker::begin() {
+    if (!runtime_.host) runtime_.safepoint.arrive(index_);  // where one thread plays all, each is at its safepoint
+}
+
+void Worker::run_tasks() noexcept {
+    bump(passes_);
+    publish_counters();
+    if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
+    ticks_ = ticks_of(backend_->coarse_now());
+    take_inbox();
+    stamp_renewals();  // of receives that have come home: before the expiry looks at what they have renewed
+    if (!timers_.empty()) timers_.expire(now());
+    resume_tasks();
+    stamp_renewals();
+}
+
+void Worker::end() noexcept {
     // A foreign thread that has pushed the last node may still be about to wake us. Acquire: pairs with its leaving.
     while (guests_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
     backend_->detach();
     buffers().collect();
     publish_counters();
     orphan_retired();
-    safepoint.leave(index_);
+    runtime_.safepoint.leave(index_);
     if (index_ != 0) runtime_.worker_left();
-    current_worker = outer;
 }
 
 bool Worker::may_exit() const noexcept {
@@ -120,6 +136,8 @@ void Worker::take_inbox() noexcept {
 }
 
 void Worker::resume_tasks() noexcept {
+    if (runtime_.host) [[unlikely]]
+        return resume_in_any_order(*runtime_.host);
     // What others could take is worth a look at the clock.
     const bool measure = runtime_.options.steal == Steal::overloaded && run_queue_.shared() && run_queue_.size() > 1;
     const Instant start = measure ? std::chrono::steady_clock::now() : Instant();
@@ -134,7 +152,19 @@ void Worker::resume_tasks() noexcept {
     if (measure && resumed > 0) note_cost(std::chrono::steady_clock::now() - start, resumed);
 }
 
-void Worker::resume(TaskContext& task) noexcept {
+// In the simulated world: which task is next, and how many, is the seed's choice.
+void Worker::resume_in_any_order(sim::Host& host) noexcept {
+    if (run_queue_.shared()) share_load();
+    for (unsigned left = host.choose_budget(task_budget); left > 0; --left) {
+        TaskContext* task = host.choose_task(run_queue_);
+        if (!task) break;
+        host.before_resume(*this, *task);
+        host.after_resume(*this, *task, resume(*task));
+        bump(resumed_);
+    }
+}
+
+bool Worker::resume(TaskContext& task) noexcept {
     if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
     task.transfers = 0;
     task.leaf = nullptr;  // its frame may go while the task runs
@@ -144,7 +174,9 @@ void Worker::resume(TaskContext& task) noexcept {
     if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
     running_.store(nullptr, std::memory_order_relaxed);
     if (!exception_trace_.empty()) exception_trace_.clear();
-    if (ended_) finish_task(*std::exchange(ended_, nullptr));
+    if (!ended_) return false;
+    finish_task(*std::exchange(ended_, nullptr));
+    return true;
 }
 
 void Worker::flush() noexcept {
@@ -157,18 +189,39 @@ void Worker::flush() noexcept {
     }
 }
 
-void Worker::reap_or_park() noexcept {
+// The rest of a pass. Parking is in two halves: announce it, then look once more at all that another thread may have
+// left before it saw the announcement.
+bool Worker::reap() noexcept {
+    flush();
     if (!run_queue_.empty()) {
         backend_->poll();
-        return;
+        return false;
     }
-    if (may_exit()) return;
+    if (may_exit()) return false;
     if (find_task()) {
         backend_->poll();
-        return;
+        return false;
     }
-    if (runtime_.may_spin && spin()) return;
-    park();
+    if (runtime_.may_spin && spin()) return false;
+    runtime_.idle_workers.fetch_add(1, std::memory_order_relaxed);  // a hint for those who have work to share
+    park_.announce();
+    if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit() && !runtime_.safepoint.wanted()) {
+        bump(parks_);
+        return true;
+    }
+    woken();
+    backend_->poll();
+    return false;
+}
+
+void Worker::sleep() noexcept {
+    backend_->wait(timers_.next());
+    woken();
+}
+
+void Worker::woken() noexcept {
+    park_.running();
+    runtime_.idle_workers.fetch_sub(1, std::memory_order_relaxed);
 }
 
 // Real time, whatever the runtime's clock is; no longer than until the next timer. A spin that finds nothing costs the
@@ -193,26 +246,10 @@ bool Worker::spin() noexcept {
     return false;
 }
 
-// The second half of parking: looks at everything that another thread may have left before it saw the announcement.
 bool Worker::nothing_arrived() const noexcept {
     const BufferPool& pool = backend_->buffers();
     return inbox_.empty() && runtime_.injection.empty() &&
            !(starved_head_ && (pool.any_returned() || pool.available() > 0));
-}
-
-void Worker::park() noexcept {
-    runtime_.idle_workers.fetch_add(1, std::memory_order_relaxed);  // a hint for those who have work to share
-    park_.announce();
-    if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit() && !runtime_.safepoint.wanted()) {
-        bump(parks_);
-        backend_->wait(timers_.next());
-        park_.running();
-        runtime_.idle_workers.fetch_sub(1, std::memory_order_relaxed);
-        return;
-    }
-    park_.running();
-    runtime_.idle_workers.fetch_sub(1, std::memory_order_relaxed);
-    backend_->poll();
 }
 
 // ---- tasks

@@ -34,6 +34,10 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
+namespace sim {
+class Host;
+}
+
 // Work to be done once at the end of the pass, before the backend is entered.
 struct FlushNode {
     FlushNode* next_flush = nullptr;
@@ -65,6 +69,28 @@ public:
     // finished and nothing lives here any more.
     void attach();
     void run();
+
+    // What run() does, in parts, for the simulated world, where one thread plays every worker: begin(), then
+    // run_tasks() (steps 1 to 3 of a pass), reap() (4 and 5; true: the worker has announced that it parks, and sleep()
+    // must follow) and sleep() until may_exit(), then end(). Anything may happen on other workers between two parts.
+    void begin();
+    void run_tasks() noexcept;
+    bool reap() noexcept;
+    void sleep() noexcept;
+    void end() noexcept;
+    bool may_exit() const noexcept;
+
+    // The calling thread is this worker's for as long as this lives.
+    class Turn {
+    public:
+        explicit Turn(Worker* worker) noexcept;  // null: nobody's
+        Turn(const Turn&) = delete;
+        Turn& operator=(const Turn&) = delete;
+        ~Turn();
+
+    private:
+        Worker* outer_;
+    };
 
     // Any thread. A thread that is no worker of this runtime counts itself while it posts: what it pushes may be the
     // end of the runtime, which must not go before the wake.
@@ -147,21 +173,20 @@ private:
     void take_inbox() noexcept;
     void feed_starved() noexcept;
     void resume_tasks() noexcept;
+    void resume_in_any_order(sim::Host& host) noexcept;
     void stamp_renewals() noexcept;
     void flush() noexcept;
-    void reap_or_park() noexcept;
-    void resume(TaskContext& task) noexcept;
+    bool resume(TaskContext& task) noexcept;  // true: it has ended
     bool find_task() noexcept;
     bool take_injected(std::size_t most) noexcept;
     bool steal() noexcept;
     void share_load() noexcept;
     void note_cost(Duration duration, unsigned tasks) noexcept;
-    void park() noexcept;
     bool spin() noexcept;
+    void woken() noexcept;
     bool nothing_arrived() const noexcept;
     bool look_at_stop() noexcept;
     void stop_resources(Resource::Stop stop) noexcept;
-    bool may_exit() const noexcept;
     void orphan_retired() noexcept;
     void publish_counters() noexcept;
 

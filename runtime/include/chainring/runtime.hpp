@@ -34,12 +34,17 @@ CHAINRING_BEGIN_NAMESPACE
 
 class ManualClock;
 class RuntimeState;
+namespace detail::sim {
+class Host;
+}
 
 enum class BackendKind : std::uint8_t {
     automatic,  // io_uring where it can be set up as chainring needs it, epoll elsewhere; CHAINRING_BACKEND decides if
                 // set
     uring,
     epoll,
+    sim,  // a simulated world of its own, with this one host: loopback, virtual time; for tests. With CHAINRING_SEED
+          // set, one that misbehaves as the seed has it. <chainring/sim.hpp> has worlds of many hosts
 };
 
 // Whether a worker that has nothing to do takes runnable tasks from another one.
@@ -134,7 +139,7 @@ public:
     Scope& root() noexcept { return root_; }
 
     unsigned workers() const noexcept;
-    std::string_view backend_name() const noexcept;  // "io_uring" or "epoll"
+    std::string_view backend_name() const noexcept;  // "io_uring", "epoll" or "sim"
     WorkerMetrics metrics(unsigned worker) const noexcept;
     const RuntimeOptions& options() const noexcept;
 
@@ -142,7 +147,12 @@ private:
     friend class Scope;
     friend class ManualClock;
     friend class detail::Worker;
+    friend class detail::sim::Host;
+    Runtime(const RuntimeOptions& options, detail::sim::Host& host);
     void run_workers(detail::Child main);
+    void run_simulated(detail::Child main);
+    void launch_main(detail::Child main);
+    std::exception_ptr main_failure() const noexcept;
 
     std::unique_ptr<RuntimeState> state_;
     Scope root_;

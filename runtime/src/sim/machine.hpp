@@ -76,6 +76,7 @@ public:
     std::uint32_t incarnation() const noexcept { return incarnation_; }
     bool has(const HostAddress& address) const noexcept;  // one of its own, not of its loopback
     unsigned open_descriptors() const noexcept { return open_; }
+    int descriptors() const noexcept { return static_cast<int>(sockets_.size()); }  // all are below this number
 
     // ---- the system's calls
     int open_stream(int family);

@@ -13,6 +13,9 @@ CHAINRING_BEGIN_NAMESPACE
 namespace detail::sim {
 
 struct Mischief {
+    // Schedule: which worker goes on, and which of its first few tasks is next. Off: each in turn.
+    bool shuffle = true;
+
     // Completions
     unsigned reorder = 500;        // a poll delivers in shuffled order
     unsigned defer = 200;          // a completion that is there is left for the next poll; never all of them
@@ -33,6 +36,7 @@ struct Mischief {
 
     static constexpr Mischief none() noexcept {
         Mischief nothing;
+        nothing.shuffle = false;
         nothing.reorder = nothing.defer = nothing.short_recv = nothing.short_send = 0;
         nothing.end_multishot = nothing.interrupt = nothing.no_buffers = nothing.abort_accept = 0;
         nothing.slow_cancel = nothing.beaten_cancel = nothing.split = nothing.coalesce = nothing.lose = 0;

@@ -3,6 +3,8 @@
 // operation completes.
 #include "runtime/src/sim/sim_backend.hpp"
 
+#include <chainring/manual_clock.hpp>
+
 #include "runtime/src/sanitizers.hpp"
 #include "runtime/src/sim/network.hpp"
 
@@ -57,6 +59,7 @@ SimBackend::CancelTimer::CancelTimer(SimBackend& of) noexcept
 SimBackend::SimBackend(Machine& machine, const BackendOptions& options)
     : machine_(machine),
       network_(machine.network()),
+      manual_clock_(options.clock),
       incarnation_(machine.incarnation()),
       pool_(options.recv_buffers, options.recv_buffer_size) {}
 
@@ -66,7 +69,8 @@ SimBackend::~SimBackend() {
 }
 
 Instant SimBackend::now() const noexcept {
-    return network_.timeline().now();
+    if (own_clock_) return *own_clock_;
+    return manual_clock_ ? manual_clock_->now() : network_.timeline().now();
 }
 Instant SimBackend::coarse_now() const noexcept {
     return now();
@@ -142,7 +146,7 @@ void SimBackend::cancel(Operation& operation) noexcept {
         const auto slowest = static_cast<std::uint64_t>(network_.mischief.slowest_cancel.count());
         delay = Duration(network_.random().between(0, slowest));
     }
-    cancels_.push_back(Cancel{&operation, now() + delay});
+    cancels_.push_back(Cancel{&operation, network_.timeline().now() + delay});
     cancels_fall_due();
 }
 
@@ -165,7 +169,7 @@ void SimBackend::cancels_fall_due() noexcept {
 bool SimBackend::cancelled(const Operation& operation) const noexcept {
     if (!operation.cancel_requested) return false;
     return std::any_of(cancels_.begin(), cancels_.end(), [&](const Cancel& cancel) {
-        return cancel.operation == &operation && cancel.effective <= now();
+        return cancel.operation == &operation && cancel.effective <= network_.timeline().now();
     });
 }
 

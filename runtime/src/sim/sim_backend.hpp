@@ -45,7 +45,7 @@ private:
 
 class SimBackend final : public Backend, Watcher {
 public:
-    // `options.clock` is not used: the time is the Timeline's. The machine outlives the backend.
+    // The time is the Timeline's, or that of `options.clock`. The machine outlives the backend.
     SimBackend(Machine& machine, const BackendOptions& options);
     ~SimBackend() override;
 
@@ -80,6 +80,8 @@ public:
 
     // For the driver: a poll has something to look at, or wake() was called since the last one.
     bool ready() const noexcept { return woken_ || !hot_.empty() || (severed() && in_flight() > 0); }
+    // For a process that was killed: from here on `clock` is its time.
+    void live_by(const Instant& clock) noexcept { own_clock_ = &clock; }
     bool severed() const noexcept { return machine_.incarnation() != incarnation_; }
     Machine& machine() const noexcept { return machine_; }
 
@@ -124,6 +126,8 @@ private:
 
     Machine& machine_;
     Network& network_;
+    const ManualClock* manual_clock_;
+    const Instant* own_clock_ = nullptr;
     std::uint32_t incarnation_;
     SimPool pool_;
     bool woken_ = false;

@@ -52,6 +52,8 @@ constexpr std::array<Wording, static_cast<std::size_t>(TraceKind::count)> wordin
     {"spawn", "task 1"},
     {"stop", "1"},
     {"fault", "1, 2"},
+    {"task_end", ""},
+    {"process_end", "process 1"},
 }};
 
 }  // namespace

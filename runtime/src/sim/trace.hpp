@@ -62,6 +62,8 @@ enum class TraceKind : std::uint8_t {
     spawn,
     stop,
     fault,
+    task_end,
+    process_end,
     count  // how many there are
 };
 std::string_view name_of(TraceKind kind) noexcept;
