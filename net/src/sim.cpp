@@ -338,8 +338,8 @@ void World::misbehave(unsigned count, Duration duration) {
 }
 
 void World::strike(Strike kind, std::uint64_t nth) noexcept {
-    constexpr std::array kinds = {detail::sim::Strike::cancel, detail::sim::Strike::timeout,
-                                  detail::sim::Strike::reset, detail::sim::Strike::kill};
+    constexpr std::array kinds = {detail::sim::Strike::cancel, detail::sim::Strike::timeout, detail::sim::Strike::reset,
+                                  detail::sim::Strike::kill};
     state_->simulation.strike(kinds[static_cast<std::size_t>(kind)], nth);
 }
 
@@ -369,7 +369,8 @@ void run_one(World& world, const std::function<void(World&)>& body, const std::s
     try {
         body(world);
     } catch (...) {
-        std::fprintf(stderr, "chainring: the simulated world with seed %llu failed%s; to replay it: CHAINRING_SEED=%llu %s\n",
+        std::fprintf(stderr,
+                     "chainring: the simulated world with seed %llu failed%s; to replay it: CHAINRING_SEED=%llu %s\n",
                      static_cast<unsigned long long>(world.seed()), strike.c_str(),
                      static_cast<unsigned long long>(world.seed()), program_invocation_name);
         const char* trace = std::getenv("CHAINRING_TRACE");

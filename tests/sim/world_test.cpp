@@ -189,15 +189,17 @@ TEST_CASE("offload, timers, hops and sync work as they do outside") {
         [](int* total) -> Task<> {
             Scope scope;
             Channel<int> channel(2);
-            scope.spawn([](Channel<int>* out) -> Task<> {
-                for (int number = 1; number <= 10; ++number) {
-                    co_await resume_on(static_cast<unsigned>(number) % Runtime::current().workers());
-                    auto squared = co_await offload([](int value) { return value * value; }, number);
-                    co_await sleep_for(10ms);
-                    co_await out->send(squared.value());
-                }
-                out->close();
-            }, &channel);
+            scope.spawn(
+                [](Channel<int>* out) -> Task<> {
+                    for (int number = 1; number <= 10; ++number) {
+                        co_await resume_on(static_cast<unsigned>(number) % Runtime::current().workers());
+                        auto squared = co_await offload([](int value) { return value * value; }, number);
+                        co_await sleep_for(10ms);
+                        co_await out->send(squared.value());
+                    }
+                    out->close();
+                },
+                &channel);
             while (auto value = co_await channel.recv()) *total += *value;
             co_await scope.join();
         },

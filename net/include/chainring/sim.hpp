@@ -12,11 +12,11 @@
 //     world.run();
 //
 // Each host is a machine with addresses of its own (10.0.0.1 and fd00::1 for the first, 10.0.0.2 ... for the next; also
-// 127.0.0.1, ::1 and unix addresses within), on which one process runs at a time: a Runtime with its workers, whose main
-// task is the one given to start(). All that tasks do is done by the thread that calls run(), run_for() or run_until();
-// the same seed gives the same run, event by event, on every machine and with every compiler. In tasks chainring::now()
-// is the virtual time and chainring::random() draws from the seed; what else a task depends on (the wall clock, other
-// generators, the order of pointers) is the caller's affair.
+// 127.0.0.1, ::1 and unix addresses within), on which one process runs at a time: a Runtime with its workers, whose
+// main task is the one given to start(). All that tasks do is done by the thread that calls run(), run_for() or
+// run_until(); the same seed gives the same run, event by event, on every machine and with every compiler. In tasks
+// chainring::now() is the virtual time and chainring::random() draws from the seed; what else a task depends on (the
+// wall clock, other generators, the order of pointers) is the caller's affair.
 //
 // What cannot be simulated: descriptors of the real system and foreign threads. Calls that would need them end with
 // Errc::not_supported.
@@ -57,7 +57,7 @@ class World;
 struct Wire {
     Duration latency = std::chrono::microseconds(200);
     Duration jitter = std::chrono::microseconds(100);  // at most this much more, drawn for each segment
-    std::uint64_t bandwidth = 0;                        // bytes a second; 0: no limit
+    std::uint64_t bandwidth = 0;                       // bytes a second; 0: no limit
 };
 
 // Nothing can happen any more, and tasks wait. what() tells for what.
@@ -99,7 +99,8 @@ public:
     // Runtime::run does. Copies of fn and args are kept for restart(). Traps while one is running.
     template <class Fn, class... Args>
     void start(Fn fn, Args... args) {
-        static_assert(std::is_invocable_v<Fn, Args...>, "start takes a callable that returns a Task for these arguments");
+        static_assert(std::is_invocable_v<Fn, Args...>,
+                      "start takes a callable that returns a Task for these arguments");
         main_ = [fn = std::move(fn), ... args = std::move(args)]() -> Task<> { return main_task(fn, args...); };
         restart();
     }
@@ -165,7 +166,8 @@ public:
 
     // Runs until every process has ended. Throws Stuck, or what a main task threw.
     void run();
-    // Until `done` says so (looked at between any two events) or `limit` of virtual time has passed: false. Throws as run.
+    // Until `done` says so (looked at between any two events) or `limit` of virtual time has passed: false. Throws as
+    // run.
     bool run_until(const std::function<bool()>& done, Duration limit = std::chrono::hours(24));
     // For a while of virtual time. A world where nothing happens is not Stuck here. Throws what a main task threw.
     void run_for(Duration duration);
@@ -184,19 +186,19 @@ public:
     void mend(const Host& from, const Host& to);
     void partition(const Host& one, const Host& other);  // both directions
     void heal(const Host& one, const Host& other);
-    void heal();                             // everywhere, and the wires are as at first
+    void heal();                              // everywhere, and the wires are as at first
     bool reset_connection(const Host& host);  // one of its connections, drawn; false: it has none
 
     // ---- faults by the seed
-    // Plans `count` faults at drawn times within `duration` from now, each over after a while: partitions (of one or both
-    // directions), resets, slow wires, paused processes, processes out of descriptors.
+    // Plans `count` faults at drawn times within `duration` from now, each over after a while: partitions (of one or
+    // both directions), resets, slow wires, paused processes, processes out of descriptors.
     void misbehave(unsigned count, Duration duration);
     // Strikes at the nth wait of any task from the beginning of the world. See strike_everywhere.
     void strike(Strike kind, std::uint64_t nth) noexcept;
     bool struck() const noexcept;
 
     // ---- replay
-    std::uint64_t trace_hash() const noexcept;      // of every event so far: equal runs have equal hashes
+    std::uint64_t trace_hash() const noexcept;  // of every event so far: equal runs have equal hashes
     void print_trace(std::ostream& out) const;  // a line each: time, host, task, event. With keep_trace only
     std::string dump() const;                   // what the tasks of every host do
 
@@ -206,13 +208,13 @@ private:
     std::unique_ptr<State> state_;
 };
 
-// Runs body(world) for `count` seeds from 1 on, or, when CHAINRING_SEED is set, for that one alone. When the body throws
-// (a failed REQUIRE of a test does), the seed and the command that replays it go to stderr, with CHAINRING_TRACE the
-// trace too, and the exception goes on.
+// Runs body(world) for `count` seeds from 1 on, or, when CHAINRING_SEED is set, for that one alone. When the body
+// throws (a failed REQUIRE of a test does), the seed and the command that replays it go to stderr, with CHAINRING_TRACE
+// the trace too, and the exception goes on.
 void explore(std::uint64_t count, const std::function<void(World&)>& body, const WorldOptions& options = {});
 
-// Runs body(world) with a strike at the 1st wait, at the 2nd, and so on, until a run has had fewer waits than that: each
-// wait of the program is struck once. Returns how many there were. Failures are told as by explore.
+// Runs body(world) with a strike at the 1st wait, at the 2nd, and so on, until a run has had fewer waits than that:
+// each wait of the program is struck once. Returns how many there were. Failures are told as by explore.
 std::uint64_t strike_everywhere(Strike kind, std::uint64_t seed, const std::function<void(World&)>& body,
                                 const WorldOptions& options = {});
 
