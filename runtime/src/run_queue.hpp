@@ -68,10 +68,11 @@ public:
     }
 
     // As a thief, with nothing of its own to steal: takes half of the victim's. The oldest is at the head of this queue
-    // afterwards. False: there was nothing.
-    bool steal_from(RunQueue& victim) noexcept {
+    // afterwards. False: there was nothing. `busy`: the victim is running a task, so that its next one has to wait. Of a
+    // victim that is about to run it, it is left alone: thieves that take each other's loot would run nothing.
+    bool steal_from(RunQueue& victim, bool busy) noexcept {
         InboxNode* node = steal_.steal_from(victim.steal_);
-        if (!node) node = victim.next_.exchange(nullptr, std::memory_order_acquire);
+        if (!node && busy) node = victim.next_.exchange(nullptr, std::memory_order_acquire);
         if (!node) return false;
         next_.store(node, std::memory_order_release);
         return true;

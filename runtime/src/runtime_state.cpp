@@ -58,8 +58,14 @@ BackendKind wanted_backend(BackendKind chosen) {
 std::unique_ptr<detail::sim::Simulation> make_own_world() {
     const char* text = std::getenv("CHAINRING_SEED");
     const bool seeded = text && *text;
-    return std::make_unique<detail::sim::Simulation>(seeded ? std::strtoull(text, nullptr, 0) : 1,
-                                                     seeded ? detail::sim::Mischief() : detail::sim::Mischief::none());
+    auto world = std::make_unique<detail::sim::Simulation>(
+        seeded ? std::strtoull(text, nullptr, 0) : 1, seeded ? detail::sim::Mischief() : detail::sim::Mischief::none());
+    detail::sim::Machine& machine = world->network().add_machine("localhost", {});
+    detail::sim::Conditions loopback;
+    if (!seeded) loopback.latency = loopback.jitter = Duration::zero();  // as Linux has it
+    world->network().set_conditions(machine, machine, loopback);
+    world->add_host(machine);
+    return world;
 }
 
 }  // namespace
@@ -68,7 +74,7 @@ RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen, detail:
     : runtime(owner),
       options(completed(chosen)),
       own_world(!simulated && wanted_backend(options.backend) == BackendKind::sim ? make_own_world() : nullptr),
-      host(own_world ? &own_world->add_host(own_world->network().add_machine("localhost", {})) : simulated),
+      host(own_world ? own_world->hosts().front().get() : simulated),
       safepoint(options.workers),
       offload(options.offload_threads, options.offload_full == OffloadFull::reject ? options.offload_queue : 0, host),
       may_spin(options.spin > Duration::zero() && !options.clock && !host && options.workers <= detail::usable_cpus()) {

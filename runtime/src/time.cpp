@@ -11,9 +11,9 @@ CHAINRING_BEGIN_NAMESPACE
 
 Instant now() noexcept {
     const detail::Worker* worker = detail::Worker::current();
-    if (worker) return worker->now();
-    if (detail::sim::Simulation* world = detail::sim::Simulation::current()) return world->timeline().now();
-    return std::chrono::steady_clock::now();
+    if (detail::sim::Simulation* world = detail::sim::Simulation::current(); world) [[unlikely]]
+        if (!worker || !worker->runtime().options.clock) return world->read_clock();
+    return worker ? worker->now() : std::chrono::steady_clock::now();
 }
 
 namespace detail {

@@ -35,7 +35,8 @@ bool Worker::steal() noexcept {
     bool found = false;
     for (std::uint32_t tried = 0; tried < workers && !found; ++tried) {
         Worker& victim = *runtime_.workers[victim_++ % workers];
-        found = &victim != this && victim.run_queue_.has_stealable() && run_queue_.steal_from(victim.run_queue_);
+        found = &victim != this && victim.run_queue_.has_stealable() &&
+                run_queue_.steal_from(victim.run_queue_, victim.running() != nullptr);
     }
     runtime_.searching_workers.fetch_sub(1, std::memory_order_relaxed);
     if (found) bump(steals_);

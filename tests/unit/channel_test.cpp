@@ -268,7 +268,7 @@ TEST_CASE("close ends every wait; what was taken is drained, also by tasks that 
     });
 }
 
-TEST_CASE("plain threads send, receive and close") {
+TEST_CASE("plain threads send, receive and close" * not_simulated()) {
     in_runtime([]() -> Task<> {
         Channel<unsigned> there(3);
         Channel<unsigned> back(3);

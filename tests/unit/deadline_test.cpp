@@ -193,7 +193,7 @@ TEST_CASE("a stop token ends the waits that carry it, and no other") {
     });
 }
 
-TEST_CASE("a std::stop_token works as well, from a foreign thread") {
+TEST_CASE("a std::stop_token works as well, from a foreign thread" * not_simulated()) {
     in_runtime([]() -> Task<> {
         std::stop_source source;
         Event never;

@@ -96,7 +96,7 @@ TEST_CASE("a task that set() has let through is through, although the event is r
     });
 }
 
-TEST_CASE("what a plain thread wrote before set is seen after the wait") {
+TEST_CASE("what a plain thread wrote before set is seen after the wait" * not_simulated()) {
     in_runtime([]() -> Task<> {
         Event event;
         int written = 0;
@@ -211,7 +211,7 @@ TEST_CASE("an event may be destroyed by a waiter that is through, while others a
     in_rounds(destroyed_at_once);
 }
 
-TEST_CASE("set from another thread, racing with limits and cancels, loses nobody") {
+TEST_CASE("set from another thread, racing with limits and cancels, loses nobody" * not_simulated()) {
     RuntimeOptions options = one_worker();
     options.workers = 2;
     in_runtime_with(options, []() -> Task<> {

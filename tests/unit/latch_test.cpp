@@ -18,7 +18,7 @@ Task<> wait_for(Latch* latch, Ended* ended) {
 
 }  // namespace
 
-TEST_CASE("a latch lets tasks and plain threads through at zero") {
+TEST_CASE("a latch lets tasks and plain threads through at zero" * not_simulated()) {
     in_runtime([]() -> Task<> {
         Latch latch(3);
         std::atomic<int> through{0};
@@ -209,7 +209,7 @@ TEST_CASE("a latch may be destroyed by a waiter that is through, while others ar
     in_rounds(destroyed_at_once);
 }
 
-TEST_CASE("a plain thread may destroy the latch that it has waited for") {
+TEST_CASE("a plain thread may destroy the latch that it has waited for" * not_simulated()) {
     for (int round = 0; round < 500; ++round) {
         auto latch = std::make_unique<Latch>(1);
         Latch* const shared = latch.get();

@@ -62,8 +62,9 @@ TEST_CASE("bad addresses are refused with a reason") {
         CHECK((co_await Listener::bind("nonsense")).error() == Errc::invalid_address);
         CHECK((co_await Listener::bind("127.0.0.1:99999")).error() == Errc::invalid_address);
         CHECK((co_await Listener::bind("192.0.2.1:0")).error() == std::errc::address_not_available);
-        CHECK((co_await Listener::bind("unix:/no/such/directory/socket")).error() ==
-              std::errc::no_such_file_or_directory);
+        if (wanted_backend() != "sim")  // its paths have no directories
+            CHECK((co_await Listener::bind("unix:/no/such/directory/socket")).error() ==
+                  std::errc::no_such_file_or_directory);
         ListenOptions shared;
         shared.spread = Spread::reuse_port;
         CHECK((co_await Listener::bind("unix:@chainring-shared", shared)).error() == Errc::not_supported);
@@ -240,7 +241,7 @@ TEST_CASE("with reuse_port every worker listens and serves") {
     });
 }
 
-TEST_CASE("running out of descriptors pauses accepting, spins not, and recovers") {
+TEST_CASE("running out of descriptors pauses accepting, spins not, and recovers" * not_simulated()) {
     rlimit saved{};
     getrlimit(RLIMIT_NOFILE, &saved);
     in_runtime(

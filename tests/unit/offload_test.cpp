@@ -78,7 +78,8 @@ TEST_CASE("an offloaded call runs on another thread; its value, error and except
     });
 }
 
-TEST_CASE("a call that waits is withdrawn by cancel or limit; one that runs is waited for and delivers") {
+TEST_CASE("a call that waits is withdrawn by cancel or limit; one that runs is waited for and delivers" *
+          not_simulated()) {
     in_runtime_with(threads(1), []() -> Task<> {
         Door door;
         std::atomic<int> count{0};
@@ -103,7 +104,7 @@ TEST_CASE("a call that waits is withdrawn by cancel or limit; one that runs is w
     });
 }
 
-TEST_CASE("a full queue rejects, when the option says so; else calls wait their turn") {
+TEST_CASE("a full queue rejects, when the option says so; else calls wait their turn" * not_simulated()) {
     RuntimeOptions options = threads(2);
     options.offload_queue = 3;
     options.offload_full = OffloadFull::reject;

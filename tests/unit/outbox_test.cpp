@@ -6,7 +6,7 @@
 
 using namespace support;
 
-TEST_CASE("posts arrive whole and in order, from this worker and from foreign threads") {
+TEST_CASE("posts arrive whole and in order, from this worker and from foreign threads" * not_simulated()) {
     in_runtime([]() -> Task<> {
         constexpr unsigned threads = 4;
         constexpr unsigned each = 2000;

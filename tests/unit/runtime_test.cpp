@@ -154,7 +154,7 @@ TEST_CASE("spinning finds work as well as parking does") {
     });
 }
 
-TEST_CASE("SIGTERM requests the stop, and the old handler comes back") {
+TEST_CASE("SIGTERM requests the stop, and the old handler comes back" * not_simulated()) {
     static std::atomic<int> foreign{0};
     struct sigaction mine {};
     struct sigaction old {};
@@ -175,7 +175,7 @@ TEST_CASE("SIGTERM requests the stop, and the old handler comes back") {
     sigaction(SIGTERM, &old, nullptr);
 }
 
-TEST_CASE("two runtimes in one process do not know each other") {
+TEST_CASE("two runtimes in one process do not know each other" * not_simulated()) {
     std::thread other([] { in_runtime([]() -> Task<> { co_await sleep_for(20ms); }); });
     in_runtime([]() -> Task<> {
         auto pair = co_await connected();
@@ -236,7 +236,7 @@ TEST_CASE("few receive buffers are enough: starved Links are fed as buffers come
     });
 }
 
-TEST_CASE("a Chunk may be given back on a foreign thread") {
+TEST_CASE("a Chunk may be given back on a foreign thread" * not_simulated()) {
     RuntimeOptions options = one_worker();
     options.recv_buffers = 2;
     in_runtime_with(options, []() -> Task<> {

@@ -111,7 +111,7 @@ TEST_CASE("with Steal::never every task stays where it was spawned") {
     });
 }
 
-TEST_CASE("tasks from foreign threads go to whoever has room, each once") {
+TEST_CASE("tasks from foreign threads go to whoever has room, each once" * not_simulated()) {
     for (const Steal steal : {Steal::never, Steal::overloaded, Steal::eager}) {
         in_runtime_with(workers(2, steal), []() -> Task<> {
             constexpr int threads = 3;

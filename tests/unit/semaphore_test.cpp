@@ -133,7 +133,7 @@ TEST_CASE("a permit that was granted is delivered although the task is cancelled
     });
 }
 
-TEST_CASE("plain threads take and give permits") {
+TEST_CASE("plain threads take and give permits" * not_simulated()) {
     in_runtime([]() -> Task<> {
         Semaphore semaphore(0);
         std::thread giver([&] { semaphore.release(2); });

@@ -26,6 +26,11 @@ inline std::string wanted_backend() {
     return std::string_view(name) == "uring" ? "io_uring" : name;
 }
 
+// Decorates tests that need what a simulated world has not: foreign threads, descriptors or signals of the real system.
+inline auto not_simulated() {
+    return doctest::skip(wanted_backend() == "sim");
+}
+
 inline RuntimeOptions one_worker() {
     RuntimeOptions options;
     options.workers = 1;

@@ -100,7 +100,8 @@ TEST_CASE("the dump names every task, what it waits on, where and for how long")
         &clock);
 }
 
-TEST_CASE("tasks of several workers are dumped from a foreign thread and from tasks at the same time") {
+TEST_CASE("tasks of several workers are dumped from a foreign thread and from tasks at the same time" *
+          not_simulated()) {
     RuntimeOptions options = one_worker();
     options.workers = 3;
     in_runtime_with(options, []() -> Task<> {
@@ -146,7 +147,7 @@ TEST_CASE("tasks of several workers are dumped from a foreign thread and from ta
     });
 }
 
-TEST_CASE("a worker that does not come to its next task is named, and the others are still described") {
+TEST_CASE("a worker that does not come to its next task is named, and the others are still described" * not_simulated()) {
     RuntimeOptions options = one_worker();
     options.workers = 2;
     in_runtime_with(options, []() -> Task<> {
@@ -175,7 +176,7 @@ TEST_CASE("a worker that does not come to its next task is named, and the others
     });
 }
 
-TEST_CASE("a signal writes the dump to the log, if the option says so") {
+TEST_CASE("a signal writes the dump to the log, if the option says so" * not_simulated()) {
     RuntimeOptions options = one_worker();
     options.dump_signal = SIGUSR2;
     options.log = keep_log;

@@ -58,6 +58,11 @@ public:
     std::uint64_t seed() const noexcept { return seed_; }
     bool shuffles() const noexcept { return network_.mischief.shuffle; }
     Random& random() noexcept { return random_; }
+    // As a task reads it: reading takes a moment, so that a loop that waits for a time comes to its end.
+    Instant read_clock() noexcept {
+        timeline_.spend(Duration(20));
+        return timeline_.now();
+    }
     Random& users_random() noexcept { return users_random_; }
     Trace& trace() noexcept { return trace_; }
     Timeline& timeline() noexcept { return timeline_; }

@@ -68,6 +68,8 @@ public:
 
     // When the next thing happens; Instant::max() when nothing will.
     Instant next() const noexcept { return heap_.empty() ? Instant::max() : heap_.front().when; }
+    // A running task spends so much: nothing happens meanwhile; what falls due is late.
+    void spend(Duration duration) noexcept { now_ += duration; }
     // Lets time pass: everything that is due up to and at `when` happens, each thing at its own instant, also what is
     // scheduled meanwhile. Does not go back.
     void advance_to(Instant when);
