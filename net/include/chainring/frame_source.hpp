@@ -50,7 +50,7 @@ namespace detail {
 
 class FrameSource {
 public:
-    // The codec of the Framed that this is a base of.
+    // The codec's; CodecSource has it.
     struct Calls {
         DecodeStep (*decode)(FrameSource& self, std::span<const std::byte> input) noexcept;
         std::size_t (*max_frame)(const FrameSource& self) noexcept;
@@ -98,6 +98,25 @@ private:
     std::size_t max_ = 0;                 // max_frame() at the beginning of this next()
     bool in_block_ = false;               // the message is in the block
     std::error_code error_;               // of the stream: set once
+};
+
+// With its codec.
+template <class Codec>
+class CodecSource : public FrameSource {
+public:
+    CodecSource(LinkState* link, Codec codec) noexcept : FrameSource(link, calls), codec_(std::move(codec)) {}
+    Codec& codec() noexcept { return codec_; }
+    const Codec& codec() const noexcept { return codec_; }
+
+private:
+    static DecodeStep decode(FrameSource& self, std::span<const std::byte> input) noexcept {
+        return static_cast<CodecSource&>(self).codec_.decode(input);
+    }
+    static std::size_t max_frame(const FrameSource& self) noexcept {
+        return static_cast<const CodecSource&>(self).codec_.max_frame();
+    }
+    static constexpr Calls calls = {decode, max_frame};
+    Codec codec_;
 };
 
 }  // namespace detail

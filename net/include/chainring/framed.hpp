@@ -113,10 +113,12 @@ public:
 };
 
 template <FrameCodec Codec>
-class Framed : detail::FrameSource {
+class Framed : detail::CodecSource<Codec> {
+    using Source = detail::CodecSource<Codec>;
+    using Send = FramedSendOp<Codec::max_header, Codec::max_trailer>;
+
 public:
-    explicit Framed(Link& link, Codec codec = Codec()) noexcept
-        : FrameSource(state_of(link), calls), codec_(std::move(codec)) {}
+    explicit Framed(Link& link, Codec codec = Codec()) noexcept : Source(Source::state_of(link), std::move(codec)) {}
     // While no receive and no send waits.
     Framed(Framed&&) noexcept = default;
     Framed& operator=(Framed&&) = delete;
@@ -128,28 +130,16 @@ public:
     // Sends a message. Completes when the kernel has taken all of its frame; the memory must stay valid until then.
     // Yields the bytes sent, header and trailer counted, or an error: those of Link::send, and what the codec's encode
     // says of a message that it cannot frame, of which nothing is sent. Takes .within(), .until() and .stop_on().
-    FramedSendOp<Codec::max_header, Codec::max_trailer> send(std::span<const std::byte> message) noexcept {
-        return FramedSendOp<Codec::max_header, Codec::max_trailer>(link(), codec_, message);
-    }
-    FramedSendOp<Codec::max_header, Codec::max_trailer> send(std::string_view text) noexcept {
-        return send(as_bytes(text));
-    }
+    Send send(std::span<const std::byte> message) noexcept { return Send(Source::link(), codec(), message); }
+    Send send(std::string_view text) noexcept { return send(as_bytes(text)); }
 
     // Whoever receives may change the codec between two receives, within the codec's own rules.
-    Codec& codec() noexcept { return codec_; }
-    const Codec& codec() const noexcept { return codec_; }
+    Codec& codec() noexcept { return Source::codec(); }
+    const Codec& codec() const noexcept { return Source::codec(); }
 
     // Ends the framing: hands over what has been taken from the Link behind the last message, whose loan ends. The Link
     // goes on behind it; receives on this Framed yield Errc::closed from now on. While no receive waits.
-    Chunk take_rest() noexcept { return FrameSource::take_rest(); }
-
-private:
-    static constexpr Calls calls = {
-        [](FrameSource& self, std::span<const std::byte> input) noexcept {
-            return static_cast<Framed&>(self).codec_.decode(input);
-        },
-        [](const FrameSource& self) noexcept { return static_cast<const Framed&>(self).codec_.max_frame(); }};
-    Codec codec_;
+    Chunk take_rest() noexcept { return Source::take_rest(); }
 };
 
 CHAINRING_END_NAMESPACE

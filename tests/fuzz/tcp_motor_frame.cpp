@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <chainring/tcp_motor_frame.hpp>
+
+#include "tests/fuzz/framing.hpp"
+#include "tests/fuzz/targets.hpp"
+
+void fuzz::fuzz_tcp_motor_frame(Bytes bytes) {
+    const Input input(bytes);
+    const TcpMotorFrame codec(input.limit());
+    check_decoding(codec, input.stream(), input.seed());
+    check_encoding(codec, input.stream(), input.stream().size() + 4 <= codec.max_frame());
+}
