@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // What holds for every codec and every stream:
 // - However the stream is cut, Framed's FrameSource finds the same messages, the same error and leaves the same rest as
-//   a plain loop that sees the stream whole.
+//   a plain loop that sees the stream whole. The codec is called as codec.hpp says.
 // - A message that the codec encodes is decoded again, and nothing else.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include "runtime/src/buffer_pool.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -61,6 +62,29 @@ Found in_whole(const Codec& codec, Bytes stream) {
     return found;
 }
 
+// A codec that looks whether it is called as codec.hpp promises.
+template <class Codec>
+class Checked {
+public:
+    explicit Checked(Codec codec) noexcept : codec_(std::move(codec)) {}
+    std::size_t max_frame() const noexcept { return codec_.max_frame(); }
+    DecodeStep decode(Bytes input) noexcept {
+        require(!input.empty() && input.size() <= max_frame(), "decode got no input, or more than max_frame()");
+        require(as_text(input).starts_with(seen_), "decode got other bytes than before for the same frame");
+        require(input.size() >= asked_, "decode was called before what it had asked for was there");
+        const DecodeStep step = codec_.decode(input);
+        const bool more = step.kind() == DecodeStep::Kind::more;
+        seen_ = more ? as_text(input) : std::string_view();
+        asked_ = more ? step.total() : 0;
+        return step;
+    }
+
+private:
+    Codec codec_;
+    std::string seen_;
+    std::size_t asked_ = 0;
+};
+
 // Sizes of the pieces that a stream is cut into: one of few ways, by `seed`, and whether more than one arrives at once.
 class Cuts {
 public:
@@ -93,7 +117,7 @@ private:
 template <class Codec>
 Found in_pieces(const Codec& codec, Bytes stream, Cuts cuts) {
     Found found;
-    detail::CodecSource<Codec> source(nullptr, codec);
+    detail::CodecSource<Checked<Codec>> source(nullptr, Checked<Codec>(codec));
     const auto look = [&] {
         while (!found.error && source.next()) {
             found.error = source.error();
@@ -149,6 +173,11 @@ public:
     bool flag() const noexcept { return (choice_ & 4) != 0; }
     std::uint32_t seed() const noexcept { return seed_; }
     Bytes stream() const noexcept { return stream_; }
+    // The stream, taken for a message; and what of it is as long as the limit, and a byte longer.
+    std::array<Bytes, 3> messages() const noexcept {
+        return {stream_, stream_.first(std::min(stream_.size(), limit())),
+                stream_.first(std::min(stream_.size(), limit() + 1))};
+    }
 
 private:
     std::uint8_t choice_;
