@@ -236,7 +236,7 @@ TEST_CASE("under serve, a handler that returns after a bad frame ends the connec
             [](Listener* at) -> Task<> {
                 co_await at->serve([](Link link) -> Task<> {
                     Framed<LengthPrefixed> framed(link);
-                    while (auto message = co_await framed.recv()) (co_await framed.send(message->bytes())).value();
+                    while (auto message = co_await framed.recv()) (co_await framed.send(*message)).value();
                 });
             },
             &listener);
@@ -512,7 +512,7 @@ TEST_CASE("a receive is used from another worker than the Link's home, a burst w
                     auto message = co_await framed.recv();
                     CHECK(message->text() == be32(number));
                     CHECK(Runtime::current_worker() != link->home());
-                    (co_await framed.send(message->bytes())).value();
+                    (co_await framed.send(*message)).value();
                 }
             },
             &pair.far);

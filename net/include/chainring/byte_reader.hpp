@@ -18,6 +18,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -26,7 +27,24 @@ CHAINRING_BEGIN_NAMESPACE
 
 // What ByteReader reads and ByteWriter writes: integers of 8 to 64 bits, signed (two's complement) or not.
 template <class T>
-concept ByteInteger = std::integral<T> && !std::same_as<std::remove_cv_t<T>, bool>;
+concept ByteInteger = std::integral<T> && sizeof(T) <= 8 && !std::same_as<std::remove_cv_t<T>, bool>;
+
+namespace detail {
+
+// The bytes of an unsigned integer in the other order (std::byteswap of C++23).
+template <class T>
+T reversed(T value) noexcept {
+    if constexpr (sizeof(T) == 8)
+        return __builtin_bswap64(value);
+    else if constexpr (sizeof(T) == 4)
+        return __builtin_bswap32(value);
+    else if constexpr (sizeof(T) == 2)
+        return __builtin_bswap16(value);
+    else
+        return value;
+}
+
+}  // namespace detail
 
 class ByteReader {
 public:
@@ -76,12 +94,10 @@ private:
     template <class T, std::endian order>
     T load() noexcept {
         if (!has(sizeof(T))) return 0;
-        std::uint64_t value = 0;
-        for (std::size_t i = 0; i < sizeof(T); ++i)
-            value =
-                value << 8 | std::to_integer<std::uint64_t>(rest_[order == std::endian::big ? i : sizeof(T) - 1 - i]);
+        std::make_unsigned_t<T> value;
+        std::memcpy(&value, rest_.data(), sizeof(T));
         rest_ = rest_.subspan(sizeof(T));
-        return static_cast<T>(value);
+        return static_cast<T>(order == std::endian::native ? value : detail::reversed(value));
     }
 
     std::span<const std::byte> rest_;

@@ -19,9 +19,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
-#include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
+#include <type_traits>
 
 CHAINRING_BEGIN_NAMESPACE
 
@@ -61,9 +62,9 @@ private:
     template <std::endian order, class T>
     void store(T value) noexcept {
         if (!has(sizeof(T))) return;
-        auto left = static_cast<std::uint64_t>(value);
-        for (std::size_t i = 0; i < sizeof(T); ++i, left >>= 8)
-            into_[size_ + (order == std::endian::little ? i : sizeof(T) - 1 - i)] = static_cast<std::byte>(left & 0xff);
+        auto bits = static_cast<std::make_unsigned_t<T>>(value);
+        if (order != std::endian::native) bits = detail::reversed(bits);
+        std::memcpy(into_.data() + size_, &bits, sizeof(T));
         size_ += sizeof(T);
     }
 

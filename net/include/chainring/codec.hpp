@@ -57,7 +57,8 @@ public:
     // No frame. The receive yields `error`, of any category, and so does every later one.
     static DecodeStep error(std::error_code error) noexcept {
         DecodeStep step(Kind::error);
-        step.error_ = error;
+        step.error_ = error.value();
+        step.category_ = &error.category();
         return step;
     }
 
@@ -67,15 +68,18 @@ public:
     std::size_t begin() const noexcept { return begin_; }
     std::size_t size() const noexcept { return size_; }
     std::size_t consumed() const noexcept { return consumed_; }
-    std::error_code reason() const noexcept { return error_; }  // of `error`
+    std::error_code reason() const noexcept {  // of `error`
+        return category_ ? std::error_code(error_, *category_) : std::error_code();
+    }
 
 private:
     explicit DecodeStep(Kind kind) noexcept : kind_(kind) {}
     Kind kind_;
+    int error_ = 0;  // a std::error_code in two: to make an empty one costs a call
+    const std::error_category* category_ = nullptr;
     std::size_t begin_ = 0;
     std::size_t size_ = 0;
     std::size_t consumed_ = 0;
-    std::error_code error_;
 };
 
 template <class Codec>
