@@ -216,6 +216,7 @@ void SendOp::arrive(detail::InboxNode& node) noexcept {
 }
 
 bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    if (error_) return false;  // refused
     if (!link_->at_home()) {
         go_home(*this, *link_, node, handle, arrive);
         return true;

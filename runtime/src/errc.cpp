@@ -36,6 +36,12 @@ public:
                 return "the queue is full";
             case Errc::not_supported:
                 return "not supported";
+            case Errc::message_too_large:
+                return "a message above the limit of its framing";
+            case Errc::malformed_frame:
+                return "malformed frame";
+            case Errc::unexpected_eof:
+                return "the stream ended inside a frame";
         }
         return "unknown error";
     }
@@ -51,7 +57,10 @@ public:
             case Errc::invalid_address:
                 return std::errc::invalid_argument;
             case Errc::too_long:
+            case Errc::message_too_large:
                 return std::errc::message_size;
+            case Errc::malformed_frame:
+                return std::errc::bad_message;
             case Errc::not_supported:
                 return std::errc::operation_not_supported;
             default:

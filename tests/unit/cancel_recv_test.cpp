@@ -151,6 +151,72 @@ private:
     bool completed_ = false;
 };
 
+// Messages with their numbers, in two parts; at times two come at once.
+class FramedContest final : public Contest {
+public:
+    Task<> begin() override {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        wired_ = co_await wired(listener);
+        framed_.emplace(wired_.link);
+    }
+    Task<> prepare(Random& random) override {
+        stream_.clear();
+        for (unsigned count = random.one_in(3) ? 2 : 1; count > 0; --count) {
+            std::array<std::byte, 4> header{};
+            const std::string message =
+                std::to_string(sent_++) + std::string(random.below(random.one_in(4) ? 20'000 : 20), 'x');
+            ByteWriter(header).write_be(static_cast<std::uint32_t>(message.size()));
+            stream_ += as_text(header);
+            stream_ += message;
+        }
+        cut_ = random.below(static_cast<unsigned>(stream_.size()));
+        completed_ = false;
+        co_return;
+    }
+    Task<std::error_code> attempt(MaybeLimit limit) override {
+        auto message = co_await limited(framed_->recv(), limit);
+        if (message) got(message->text());
+        co_return message.error();
+    }
+    Task<> complete() override {
+        completed_ = true;
+        wired_.peer.send(std::string_view(stream_).substr(0, cut_));
+        co_await yield();
+        wired_.peer.send(std::string_view(stream_).substr(cut_));
+    }
+    Task<> settle(std::error_code) override {
+        if (!completed_) {
+            sent_ = received_;
+            co_return;
+        }
+        while (received_ < sent_) {
+            auto message = co_await framed_->recv();
+            CHECK(message);
+            if (!message) break;
+            got(message->text());
+        }
+    }
+    Task<> end() override {
+        framed_.reset();
+        wired_ = Wired();
+        co_return;
+    }
+
+private:
+    void got(std::string_view message) {
+        const std::string number = std::to_string(received_++);
+        CHECK(message.substr(0, number.size()) == number);
+        CHECK(message.substr(number.size()) == std::string(message.size() - number.size(), 'x'));
+    }
+    Wired wired_;
+    std::optional<Framed<LengthPrefixed>> framed_;
+    std::string stream_;
+    std::size_t cut_ = 0;
+    unsigned sent_ = 0;
+    unsigned received_ = 0;
+    bool completed_ = false;
+};
+
 // The end of the stream, or a reset, while a receive waits.
 class EndOfStreamContest final : public Contest {
 public:
@@ -210,6 +276,10 @@ TEST_CASE("a cancelled or late recv_exact leaves all that it had for the next re
 
 TEST_CASE("a cancelled or late recv_until leaves its line for the next") {
     contend<RecvUntilContest>();
+}
+
+TEST_CASE("a cancelled or late receive of a message leaves all of it for the next") {
+    contend<FramedContest>();
 }
 
 TEST_CASE("the end of a stream that meets a cancel or a limit is told by the next receive") {

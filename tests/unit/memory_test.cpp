@@ -85,6 +85,40 @@ TEST_CASE("a steady echo allocates nothing per message") {
     });
 }
 
+TEST_CASE("bursts of framed messages allocate per receive buffer at most, not per message") {
+    in_runtime([]() -> Task<> {
+        constexpr unsigned messages = 1000;
+        auto pair = co_await connected();
+        Framed<Lines> framed(pair.far);
+        std::string burst;
+        for (unsigned number = 0; number < messages; ++number) burst += "a line of thirty-one bytes...\r\n";
+        std::uint64_t before = 0;
+        for (int round = 0; round < 20; ++round) {
+            if (round == 10) before = allocations;
+            (co_await pair.near.send(burst)).value();
+            for (unsigned number = 0; number < messages; ++number) (co_await framed.recv()).value();
+        }
+        const std::uint64_t made = allocations - before;
+        MESSAGE("allocations for " << 10 * messages << " messages: " << made);
+#ifndef CHAINRING_NO_RECYCLING
+        CHECK(made <= 10 * 16);
+#endif
+        // One at a time, to a receive that waits: nothing at all.
+        Scope echoing;
+        echoing.spawn(
+            [](Framed<Lines>* lines) -> Task<> {
+                while (auto line = co_await lines->recv()) (co_await lines->send(line->bytes())).value();
+            },
+            &framed);
+        co_await ping(&pair.near, 100, "ping\r\n");
+        before = allocations;
+        co_await ping(&pair.near, 1000, "ping\r\n");
+        CHECK(allocations - before <= 2);  // the frame of ping itself
+        echoing.cancel();
+        co_await echoing.join();
+    });
+}
+
 TEST_CASE("a suspended echo coroutine with its Link holds at most 1 KiB, also after it has carried 16 KiB") {
     in_runtime([]() -> Task<> {
         constexpr std::size_t count = 2000;
@@ -177,5 +211,7 @@ TEST_CASE("the sizes of what lives per connection") {
                       << sizeof(detail::LinkState));
     CHECK(sizeof(RecvOp) <= 72);
     CHECK(sizeof(SendOp) <= 120);
+    MESSAGE("FramedRecvOp " << sizeof(FramedRecvOp) << ", FramedSendOp of 4 bytes " << sizeof(FramedSendOp<4, 0>)
+                            << ", Framed " << sizeof(Framed<LengthPrefixed>));
     CHECK(sizeof(detail::LinkState) <= 384);
 }

@@ -48,6 +48,10 @@ TEST_CASE("awaited temporaries are destroyed as often as they were made") {
             (co_await near.send("chunk")).value();
             CHECK(*co_await far.send(std::move(*co_await far.recv().within(5s))) == 5);
             CHECK((co_await near.recv()).value().to_string() == "chunk");
+            Framed<Lines> lines(near);
+            Framed<Lines> heard(far, Lines(1000));
+            CHECK(*co_await lines.send(std::string_view(filler + "two")).within(5s) == 69);
+            CHECK((co_await heard.recv().within(5s)).value().to_string() == filler + "two");
             (co_await near.shutdown_write()).value();
             CHECK((co_await far.recv()).error() == Errc::eof);
             co_await near.close().within(1s);

@@ -3,15 +3,21 @@
 #pragma once
 
 #include <chainring/address.hpp>
+#include <chainring/byte_reader.hpp>
+#include <chainring/byte_writer.hpp>
 #include <chainring/channel.hpp>
 #include <chainring/chunk.hpp>
+#include <chainring/codec.hpp>
 #include <chainring/config.hpp>
 #include <chainring/deadline.hpp>
 #include <chainring/errc.hpp>
 #include <chainring/event.hpp>
+#include <chainring/framed.hpp>
 #include <chainring/handle.hpp>
 #include <chainring/interval.hpp>
 #include <chainring/latch.hpp>
+#include <chainring/length_prefixed.hpp>
+#include <chainring/lines.hpp>
 #include <chainring/link.hpp>
 #include <chainring/listener.hpp>
 #include <chainring/manual_clock.hpp>
@@ -27,6 +33,7 @@
 #include <chainring/semaphore.hpp>
 #include <chainring/stop_token.hpp>
 #include <chainring/task.hpp>
+#include <chainring/tcp_motor_frame.hpp>
 #include <chainring/time.hpp>
 #include <chainring/when.hpp>
 #include <chainring/with_scope.hpp>

@@ -17,6 +17,7 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 struct Segment;
+class FrameSource;
 class LinkState;
 }  // namespace detail
 
@@ -55,6 +56,7 @@ public:
 
 private:
     friend class detail::LinkState;
+    friend class detail::FrameSource;
     friend class SendOp;
     friend class RecvOp;
     Chunk(detail::Segment* first, std::size_t size) noexcept : first_(first), size_(size) {}

@@ -38,6 +38,9 @@
 CHAINRING_BEGIN_NAMESPACE
 
 class ConnectOp;
+namespace detail {
+class FrameSource;
+}
 
 class Link {
 public:
@@ -108,6 +111,7 @@ private:
     friend class ConnectOp;
     friend class AcceptOp;
     friend class Listener;
+    friend class detail::FrameSource;
     explicit Link(detail::LinkState* state) noexcept : state_(state) {}
     detail::LinkState* state() const noexcept;  // traps when empty
     void drop() noexcept;

@@ -180,6 +180,10 @@ public:
     // After the await: how many bytes the kernel has taken, also when it ended with an error.
     std::size_t sent() const noexcept { return SendUnit::sent; }
 
+protected:
+    // Before it begins: it will send nothing and yield this error.
+    void refuse(Errc error) noexcept { error_ = error; }
+
 private:
     friend struct detail::LinkReports;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;

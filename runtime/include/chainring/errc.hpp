@@ -20,6 +20,11 @@ enum class Errc {
     write_broken,     // an earlier send ended in the middle of its unit; nothing more can follow it
     overloaded,       // a bounded queue is full, and its options say not to wait
     not_supported,    // this backend or this kind of socket cannot do it
+
+    // Of framed streams; see framed.hpp.
+    message_too_large,  // a frame above its codec's limit: one that came, or one that was to be sent
+    malformed_frame,    // the bytes are no frame of the codec, or the message cannot be put into one
+    unexpected_eof,     // the stream ended inside a frame
 };
 
 const std::error_category& chainring_category() noexcept;
