@@ -4,7 +4,8 @@
 // Threads: all calls on the worker's thread after attach(), except wake(). Completions are delivered from poll(),
 // wait() and spin(), never from submit() or cancel(): an operation's owner is not re-entered.
 //
-// Implementations: uring/ and epoll/; the semantics are the same to the letter, and each I/O test runs on both.
+// Implementations: uring/ and epoll/; the semantics are the same to the letter, and each I/O test runs on both. And
+// sim/, a world in memory that does what they may do (docs/design/simulator.md).
 #pragma once
 
 #include <chainring/config.hpp>

@@ -54,7 +54,7 @@ struct Operation {
     OperationKind kind;
     bool armed = false;             // from submit() to the terminal completion
     bool cancel_requested = false;  // since the last submit()
-    bool pending = false;           // in the list of those that wait for room
+    bool pending = false;           // in the list of those that wait for room (sim: for the next poll)
     bool limited = false;           // uring: this submission carried its burst as a limit
     std::uint8_t burst = 1;         // recv: how many times recv_burst
     std::uint16_t generation = 0;   // counts submissions: a completion of an earlier one is told apart
@@ -75,9 +75,9 @@ struct SendOperation : Operation {
     bool gathered = false;
     // True: take what fits now and complete. False: complete when all bytes are taken (or on error or cancel).
     bool nowait = false;
-    std::size_t taken = 0;  // epoll: bytes that the kernel has taken so far
+    std::size_t taken = 0;  // epoll, sim: bytes that the kernel has taken so far
 
-    // epoll: notes that the kernel took `bytes` more and moves the message's pieces past them.
+    // epoll, sim: notes that the kernel took `bytes` more and moves the message's pieces past them.
     void advance(std::size_t bytes) noexcept;
 };
 
@@ -85,7 +85,7 @@ struct ConnectOperation : Operation {
     explicit ConnectOperation(Endpoint* at) noexcept : Operation(OperationKind::connect, at) {}
     const sockaddr* address = nullptr;  // stays valid until the completion
     socklen_t address_size = 0;
-    bool begun = false;  // epoll: connect(2) was called
+    bool begun = false;  // epoll, sim: connect(2) was called
 };
 
 }  // namespace detail

@@ -163,6 +163,7 @@ private:
     void receive(unsigned side, const Pipe::Flight& flight);
     void acknowledge(unsigned side);
     void lose(unsigned side);
+    void probe(unsigned side);
     void arm_retry(unsigned side);
     void retransmit(unsigned side);
     void window_opened(unsigned side);

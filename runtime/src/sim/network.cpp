@@ -100,6 +100,10 @@ std::size_t Network::established() const noexcept {
     }));
 }
 
+std::size_t Network::live() const noexcept {
+    return connections_.size() - free_.size();
+}
+
 bool Network::reset_any() {
     const std::size_t count = established();
     if (count == 0) return false;

@@ -67,9 +67,10 @@ public:
     void heal(const Machine& from, const Machine& to);
 
     // ---- connections
-    std::size_t established() const noexcept;
-    bool reset_any();               // an established TCP connection, seeded; false: there is none
-    void reset(Connection& which);  // both ends are told ECONNRESET, as by a box on the way
+    std::size_t established() const noexcept;  // of TCP, open at both ends
+    std::size_t live() const noexcept;         // of which anything is left, be it on the way
+    bool reset_any();                          // an established TCP connection, seeded; false: there is none
+    void reset(Connection& which);             // both ends are told ECONNRESET, as by a box on the way
     bool reset(const Machine& machine, int fd);
 
     const Totals& totals() const noexcept { return totals_; }

@@ -51,7 +51,8 @@ std::size_t Connection::window(unsigned side) const noexcept {
 }
 
 bool Connection::reachable(unsigned from) const noexcept {
-    return network_.reachable(*ends[from].machine, ends[1 - from].machine);
+    const Machine* machine = ends[from].machine;
+    return machine && network_.reachable(*machine, ends[1 - from].machine);
 }
 
 // ---- sending
@@ -75,7 +76,7 @@ void Connection::transmit(unsigned side) {
         if (!launch(side, Pipe::Kind::data, bytes)) return;
     }
     if (out.unsent == 0 && out.fin == Pipe::Fin::asked) launch(side, Pipe::Kind::fin, 0);
-    if (out.sending() && out.segments.empty() && !reachable(side)) lose(side);  // nobody would tell of a window
+    if (!reachable(side)) probe(side);
 }
 
 // Nothing is between the two: what has been sent can be read, up to what the sender's buffer holds.
@@ -103,7 +104,10 @@ bool Connection::launch(unsigned side, Pipe::Kind kind, std::size_t bytes) {
     }
     if (kind == Pipe::Kind::data) trace(side, TraceKind::segment, static_cast<std::int64_t>(bytes), number);
     if (!reachable(side)) {
-        if (kind != Pipe::Kind::rst) lose(side);
+        if (kind == Pipe::Kind::rst)
+            probe(1 - side);
+        else
+            lose(side);
         return false;
     }
     Instant arrives = network_.arrival(*ends[side].machine, *ends[1 - side].machine, bytes);
@@ -129,8 +133,8 @@ void Connection::window_opened(unsigned side) {
     if (!pipes[side].sending() || pipes[side].stalled) return;
     if (reachable(1 - side))
         transmit(side);
-    else if (pipes[side].segments.empty())
-        lose(side);
+    else
+        probe(side);
 }
 
 // ---- receiving
@@ -210,6 +214,7 @@ void Connection::lose(unsigned side) {
     if (!ends[side].is_alive()) {
         // Who sent it is no more: nobody will again.
         out.bytes.drop_back(std::exchange(out.flight, 0));
+        probe(1 - side);
         return;
     }
     out.unsent += std::exchange(out.flight, 0);
@@ -260,11 +265,16 @@ void Connection::retransmit(unsigned side) {
 void Connection::path_changed() {
     if (!in_use_ || local) return;
     for (unsigned side = 0; side < 2; ++side) {
-        const EndState state = ends[side].state;
-        if (state != EndState::open && state != EndState::orphan) continue;
-        const Pipe& out = pipes[side];
-        if (out.sending() && !out.stalled && out.segments.empty() && !reachable(side)) lose(side);
+        if (!reachable(side)) probe(side);
     }
+}
+
+// What `side` has to send waits for a window, and nobody may tell of it: it has to ask, which is a retransmission.
+void Connection::probe(unsigned side) {
+    const EndState state = ends[side].state;
+    if (state != EndState::open && state != EndState::orphan) return;
+    const Pipe& out = pipes[side];
+    if (out.sending() && !out.stalled && out.segments.empty()) lose(side);
 }
 
 // ---- resets
