@@ -88,7 +88,7 @@ TEST_CASE("virtual hours pass in no time") {
     sim::World world(1);
     sim::Host& host = world.add_host("sleeper");
     host.start([]() -> Task<> {
-        for (int day = 0; day < 30; ++day) co_await sleep_for(24h);
+        for (int day = 0; day < 30; ++day) (void)co_await sleep_for(24h);
     });
     world.run();
     CHECK(world.elapsed() >= 720h);
@@ -100,7 +100,7 @@ TEST_CASE("a world in which nothing can happen any more says who waits for what"
     sim::Host& host = world.add_host("forlorn");
     host.start([]() -> Task<> {
         Event never;
-        co_await never.wait();
+        (void)co_await never.wait();
     });
     std::string text;
     try {
@@ -194,8 +194,8 @@ TEST_CASE("offload, timers, hops and sync work as they do outside") {
                     for (int number = 1; number <= 10; ++number) {
                         co_await resume_on(static_cast<unsigned>(number) % Runtime::current().workers());
                         auto squared = co_await offload([](int value) { return value * value; }, number);
-                        co_await sleep_for(10ms);
-                        co_await out->send(squared.value());
+                        (void)co_await sleep_for(10ms);
+                        (void)co_await out->send(squared.value());
                     }
                     out->close();
                 },

@@ -56,7 +56,8 @@ RuntimeOptions threads(unsigned count) {
 
 }  // namespace
 
-TEST_CASE("an offloaded call runs on another thread; its value, error and exception come back to this worker") {
+TEST_CASE("an offloaded call runs on another thread; its value, error and exception come back to this worker" *
+          not_simulated()) {
     in_runtime([]() -> Task<> {
         const auto here = std::this_thread::get_id();
         auto there = co_await offload([] { return std::this_thread::get_id(); });

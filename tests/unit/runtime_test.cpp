@@ -62,7 +62,7 @@ TEST_CASE("one log line says which backend runs and how many workers") {
     CHECK(line.find("1 worker") != std::string::npos);
 }
 
-TEST_CASE("as many workers as asked for run, each on its own thread") {
+TEST_CASE("as many workers as asked for run, each on its own thread" * not_simulated()) {
     RuntimeOptions options = one_worker();
     options.workers = 4;
     in_runtime_with(options, []() -> Task<> {
