@@ -56,9 +56,10 @@ struct World::State {
         for (const auto& host : simulation.hosts())
             if (const std::exception_ptr failure = host->take_failure()) std::rethrow_exception(failure);
     }
-    bool all_over() const noexcept {
-        return std::none_of(simulation.hosts().begin(), simulation.hosts().end(),
-                            [](const auto& host) { return host->running(); });
+    std::size_t running() const noexcept {
+        const auto& all = simulation.hosts();
+        return static_cast<std::size_t>(
+            std::count_if(all.begin(), all.end(), [](const auto& host) { return host->running(); }));
     }
     template <class Done>
     bool run(Instant until, bool may_idle, Done done) {
@@ -207,7 +208,7 @@ Host& World::add_host(std::string name, const RuntimeOptions& options) {
 }
 
 void World::run() {
-    state_->run(Instant::max(), false, [this] { return state_->all_over(); });
+    state_->run(Instant::max(), false, [this] { return state_->running() == 0; });
 }
 
 bool World::run_until(const std::function<bool()>& done, Duration limit) {
@@ -235,6 +236,10 @@ std::uint64_t World::seed() const noexcept {
 }
 std::uint64_t World::random() noexcept {
     return state_->simulation.users_random().next();
+}
+
+std::size_t World::running() const noexcept {
+    return state_->running();
 }
 
 Sums World::sums() const noexcept {

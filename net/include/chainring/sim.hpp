@@ -179,6 +179,7 @@ public:
     std::uint64_t seed() const noexcept;
     std::uint64_t random() noexcept;  // from the seed; the generator of chainring::random()
     Sums sums() const noexcept;
+    std::size_t running() const noexcept;  // hosts with a process
 
     // ---- the network
     void wire(const Host& from, const Host& to, const Wire& wire);  // that direction
