@@ -3,10 +3,12 @@
 #pragma once
 
 #include <chainring/address.hpp>
+#include <chainring/backoff.hpp>
 #include <chainring/channel.hpp>
 #include <chainring/chunk.hpp>
 #include <chainring/config.hpp>
 #include <chainring/deadline.hpp>
+#include <chainring/dial.hpp>
 #include <chainring/errc.hpp>
 #include <chainring/event.hpp>
 #include <chainring/handle.hpp>
@@ -19,7 +21,10 @@
 #include <chainring/offload.hpp>
 #include <chainring/outbox.hpp>
 #include <chainring/payload.hpp>
+#include <chainring/random.hpp>
+#include <chainring/reconnecting_link.hpp>
 #include <chainring/relay.hpp>
+#include <chainring/resolve.hpp>
 #include <chainring/result.hpp>
 #include <chainring/runtime.hpp>
 #include <chainring/schedule.hpp>
