@@ -12,12 +12,12 @@ CHAINRING_BEGIN_NAMESPACE
 std::optional<Duration> Backoff::next() noexcept {
     if (policy_.attempts != 0 && ++failed_ >= policy_.attempts) return std::nullopt;
     using Exact = std::chrono::duration<double, std::nano>;
-    const Exact whole(std::min(pause_, policy_.most));
+    const Duration whole = std::min(pause_, policy_.most);
     // Compared before it is converted: what overflows is more than `most`.
-    const Exact longer = whole * policy_.factor;
+    const Exact longer = Exact(whole) * policy_.factor;
     pause_ = longer < Exact(policy_.most) ? std::chrono::duration_cast<Duration>(longer) : policy_.most;
-    const double unit = static_cast<double>(random() >> 11) * 0x1p-53;  // 0 up to 1
-    return std::chrono::duration_cast<Duration>(whole * (1 - policy_.jitter * unit));
+    const double unit = static_cast<double>(random() >> 11) * 0x1p-53;  // less than 1
+    return whole - std::chrono::duration_cast<Duration>(Exact(whole) * (policy_.jitter * unit));
 }
 
 void Backoff::reset() noexcept {
