@@ -7,7 +7,10 @@
 
 #include <chainring/sim.hpp>
 
+#include <algorithm>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 namespace {
 
@@ -25,8 +28,7 @@ Task<> talk(Address server, std::size_t size, std::size_t* echoed) {
     sending.spawn(
         [](Link* to, std::size_t total, std::byte (*make)(std::size_t)) -> Task<> {
             for (std::size_t sent = 0; sent < total;) {
-                std::vector<std::byte> piece(std::min<std::size_t>(1 + chainring::now().time_since_epoch().count() % 700,
-                                                                   total - sent));
+                std::vector<std::byte> piece(std::min<std::size_t>(1 + chainring::random() % 700, total - sent));
                 for (std::byte& byte : piece) byte = make(sent++);
                 if (!co_await to->send(piece)) co_return;
             }
@@ -34,9 +36,8 @@ Task<> talk(Address server, std::size_t size, std::size_t* echoed) {
         },
         &*link, size, +byte_at);
     while (auto chunk = co_await link->recv().within(1h))
-        for (const auto segment : chunk->segments())
-            for (const std::byte byte : segment)
-                if (byte != byte_at((*echoed)++)) throw std::runtime_error("a wrong byte came back");
+        for (const char letter : chunk->to_string())
+            if (std::byte(letter) != byte_at((*echoed)++)) throw std::runtime_error("a wrong byte came back");
     sending.cancel();
     co_await sending.join();
 }

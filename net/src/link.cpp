@@ -4,6 +4,7 @@
 
 #include "net/src/link_state.hpp"
 
+#include <cerrno>
 #include <sys/socket.h>
 #include <utility>
 
@@ -94,7 +95,7 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
         ConnectOp& op = *ended.op;
         const detail::Wake why = ended.ending;
         if (completion.result == 0)
-            op.error_ = {};  // success is delivered, also when it lost against a limit or a cancel
+            op.accept_success();
         else if (why == detail::Wake::timed_out)
             op.error_ = Errc::timed_out;
         else if (why != detail::Wake::none)
@@ -115,6 +116,24 @@ void ConnectOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
     auto& self = static_cast<ConnectOp&>(waiter);
     self.attempt_->ending = why;
     self.task->worker()->backend().cancel(*self.attempt_);
+}
+
+// Success is delivered, also when it lost against a limit or a cancel. But a port from which the kernel also takes
+// local ports may be connected to itself when nobody listens there (TCP's simultaneous open, RFC 9293, 3.5): that is as
+// good as refused. No second try: a port that somebody listens on is not given out, so it was nobody's.
+void ConnectOp::accept_success() noexcept {
+    detail::Backend& backend = task->worker()->backend();
+    const int fd = attempt_->socket.fd;
+    const auto name = [&](auto get_name) noexcept {
+        sockaddr_storage storage{};
+        socklen_t size = sizeof storage;
+        return (backend.*get_name)(fd, storage, size) == 0 ? Address::from_sockaddr(&storage, size) : Address();
+    };
+    error_ = {};
+    const Address local = name(&detail::Backend::local_name);
+    if (local.port() != to_.port() || !(local == name(&detail::Backend::peer_name))) return;
+    backend.reset_on_close(fd);  // without TIME_WAIT, which would keep the port from its server
+    error_ = {ECONNREFUSED, std::system_category()};
 }
 
 // On the worker where the attempt was made. The descriptor goes over to the Link; the epoll backend registers it anew

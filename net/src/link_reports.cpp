@@ -4,6 +4,7 @@
 #include <chainring/link.hpp>
 #include <chainring/link_operations.hpp>
 #include <chainring/listener.hpp>
+#include <chainring/resolve.hpp>
 
 #include "net/src/link_state.hpp"
 #include "net/src/listener_state.hpp"
@@ -29,6 +30,9 @@ struct LinkReports {
         });
         describe_waits(WaitKind::connect, [](const Waiter& waiter, const TaskReport&, std::string& out) {
             out += "to " + static_cast<const ConnectOp&>(waiter).to_.to_string();
+        });
+        describe_waits(WaitKind::resolve, [](const Waiter& waiter, const TaskReport&, std::string& out) {
+            out += static_cast<const Resolve&>(waiter).host_;
         });
         describe_waits(WaitKind::accept, [](const Waiter& waiter, const TaskReport&, std::string& out) {
             out += "Listener " + static_cast<const AcceptOp&>(waiter).listener_->address().to_string();

@@ -15,10 +15,12 @@
 
 #include "runtime/src/buffer_pool.hpp"
 #include "runtime/src/operation.hpp"
+#include "runtime/src/resolver.hpp"
 
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -89,6 +91,13 @@ public:
     // 0, or the errno. Any thread, while the descriptor cannot be closed.
     virtual int local_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept = 0;
     virtual int peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept = 0;
+
+    // Names. True: `answer` says what `host` resolves to in this backend's own world, at once. False, as in both that
+    // stand on the kernel: ask the system, which takes a thread (resolver.hpp). All resolving of names comes by here.
+    virtual bool resolve_here([[maybe_unused]] const std::string& host,
+                              [[maybe_unused]] ResolvedName& answer) noexcept {
+        return false;
+    }
 
 protected:
     // Bookkeeping of the implementations.

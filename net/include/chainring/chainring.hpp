@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chainring/address.hpp>
+#include <chainring/backoff.hpp>
 #include <chainring/byte_reader.hpp>
 #include <chainring/byte_writer.hpp>
 #include <chainring/channel.hpp>
@@ -10,6 +11,7 @@
 #include <chainring/codec.hpp>
 #include <chainring/config.hpp>
 #include <chainring/deadline.hpp>
+#include <chainring/dial.hpp>
 #include <chainring/errc.hpp>
 #include <chainring/event.hpp>
 #include <chainring/framed.hpp>
@@ -25,7 +27,10 @@
 #include <chainring/offload.hpp>
 #include <chainring/outbox.hpp>
 #include <chainring/payload.hpp>
+#include <chainring/random.hpp>
+#include <chainring/reconnecting_link.hpp>
 #include <chainring/relay.hpp>
+#include <chainring/resolve.hpp>
 #include <chainring/result.hpp>
 #include <chainring/runtime.hpp>
 #include <chainring/schedule.hpp>

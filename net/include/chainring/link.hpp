@@ -58,9 +58,11 @@ public:
     ~Link() { drop(); }
 
     // Connects to `to`. Yields the Link, at home on this worker. A cancel or limit that loses the race with success
-    // yields the Link all the same. A unix listener whose queue is full is EAGAIN, at once.
+    // yields the Link all the same. A unix listener whose queue is full is EAGAIN, at once; a connection of a port with
+    // itself (when nobody listens there) is ECONNREFUSED.
     static ConnectOp connect(const Address& to) noexcept;
-    // The same with the text form of an address; a malformed one yields Errc::invalid_address.
+    // The same with the text form of an address; a malformed one yields Errc::invalid_address. For names, several
+    // addresses and retries see dial.hpp.
     static ConnectOp connect(std::string_view to) noexcept;
 
     // Receives what has arrived, at least one byte, lent. Completes when there is something; ends with Errc::eof after
@@ -141,6 +143,7 @@ private:
     friend struct detail::LinkReports;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;
+    void accept_success() noexcept;
     void end_attempt(detail::Worker& worker) noexcept;
 
     Address to_;

@@ -65,6 +65,7 @@ enum class WaitKind : std::uint8_t {
     channel,
     accept,
     connect,
+    resolve,
     recv,
     recv_exact,
     recv_until,

@@ -72,6 +72,7 @@ public:
     Network& network() const noexcept { return network_; }
     std::uint32_t number() const noexcept { return number_; }  // from 1
     const std::string& name() const noexcept { return name_; }
+    std::span<const HostAddress> addresses() const noexcept { return addresses_; }
     bool is_up() const noexcept { return up_; }
     std::uint32_t incarnation() const noexcept { return incarnation_; }
     bool has(const HostAddress& address) const noexcept;  // one of its own, not of its loopback

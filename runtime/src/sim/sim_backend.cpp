@@ -5,11 +5,14 @@
 
 #include <chainring/manual_clock.hpp>
 
+#include "runtime/src/resolver.hpp"
 #include "runtime/src/sanitizers.hpp"
 #include "runtime/src/sim/network.hpp"
 
 #include <algorithm>
 #include <cerrno>
+#include <netdb.h>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -301,6 +304,27 @@ int SimBackend::local_name(int fd, sockaddr_storage& name, socklen_t& size) cons
 
 int SimBackend::peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept {
     return severed() ? EBADF : machine_.peer_name(fd, name, size);
+}
+
+bool SimBackend::resolve_here(const std::string& host, ResolvedName& answer) noexcept {
+    const auto add = [&answer](const HostAddress& address) {
+        Name name;
+        name.family = address.is_v4() ? AF_INET : AF_INET6;
+        name.address = address;
+        sockaddr_storage& found = answer.addresses.emplace_back();
+        socklen_t size = sizeof found;
+        write_name(name, found, size);
+    };
+    if (host == "localhost") {
+        add(HostAddress::loopback(false));
+        add(HostAddress::loopback(true));
+        return true;
+    }
+    for (const auto& machine : network_.machines())
+        if (machine->name() == host)
+            for (const HostAddress& address : machine->addresses()) add(address);
+    if (answer.addresses.empty()) answer.error = EAI_NONAME;
+    return true;
 }
 
 }  // namespace detail::sim

@@ -78,6 +78,9 @@ public:
     int local_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept override;
     int peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept override;
 
+    // The names are those of the world's machines, and localhost.
+    bool resolve_here(const std::string& host, ResolvedName& answer) noexcept override;
+
     // For the driver: a poll has something to look at, or wake() was called since the last one.
     bool ready() const noexcept { return woken_ || !hot_.empty() || (severed() && in_flight() > 0); }
     // For a process that was killed: from here on `clock` is its time.
