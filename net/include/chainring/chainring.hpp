@@ -28,5 +28,6 @@
 #include <chainring/stop_token.hpp>
 #include <chainring/task.hpp>
 #include <chainring/time.hpp>
+#include <chainring/token_bucket.hpp>
 #include <chainring/when.hpp>
 #include <chainring/with_scope.hpp>
