@@ -19,12 +19,15 @@
 #include <chainring/offload.hpp>
 #include <chainring/outbox.hpp>
 #include <chainring/payload.hpp>
+#include <chainring/peer_limits.hpp>
+#include <chainring/preflight.hpp>
 #include <chainring/relay.hpp>
 #include <chainring/result.hpp>
 #include <chainring/runtime.hpp>
 #include <chainring/schedule.hpp>
 #include <chainring/scope.hpp>
 #include <chainring/semaphore.hpp>
+#include <chainring/socket_options.hpp>
 #include <chainring/stop_token.hpp>
 #include <chainring/task.hpp>
 #include <chainring/time.hpp>
