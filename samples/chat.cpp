@@ -57,7 +57,7 @@ Task<> talk(Link link, Room* room, std::size_t outbox_limit) {
 }
 
 Task<int> serve_chat(const CommandLine& options) {
-    auto listener = co_await Listener::bind(options.listen, options.listen_options());
+    auto listener = co_await Listener::bind(options.listen, options.listening);
     if (!listener) co_return options.cannot_listen(listener.error());
     options.announce(listener->address());
     Room room;

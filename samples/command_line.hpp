@@ -24,17 +24,13 @@ struct CommandLine {
     std::string hint;        // how to talk to it; {} is replaced by the address as nc takes it
     std::string extra_help;  // usage text of options of the sample's own
     chainring::RuntimeOptions runtime;
-    chainring::Spread spread = chainring::Spread::round_robin;
+    chainring::ListenOptions listening;
+    std::size_t descriptors_per_connection = 1;  // 2 for what connects onwards for each
     std::string listen = "0.0.0.0:7000";
     std::vector<std::string> arguments;  // positional
     std::size_t outbox_limit = std::size_t{1} << 20;
+    unsigned long kbits = 0;  // --rate; 0: as fast as it goes
     int exit_code = 0;
-
-    chainring::ListenOptions listen_options() const {
-        chainring::ListenOptions options;
-        options.spread = spread;
-        return options;
-    }
 
     void usage(std::FILE* out) const {
         std::fprintf(
@@ -47,6 +43,10 @@ struct CommandLine {
             "  --spread NAME     round-robin, least-loaded or reuse-port (default round-robin)\n"
             "  --spin US         look for work this many microseconds before sleeping (default 0)\n"
             "  --grace SECONDS   how long connections may go on after SIGTERM (default 10)\n"
+            "  --max-clients N   serve at most N clients at a time, and tell others: busy (default: any number)\n"
+            "  --accepts N       accept at most N connections a second (default: as they come)\n"
+            "  --connections N   prepare for N connections at a time: raise the limit of open files as far as it\n"
+            "                    goes, and tell on stderr which limits do not suffice, and how to mend them\n"
             "%s"
             "  --help            this text\n",
             name, positional, purpose, extra_help.c_str());
@@ -123,9 +123,9 @@ private:
         }
         if (flag == "--spread") {
             if (value == "least-loaded")
-                spread = chainring::Spread::least_loaded;
+                listening.spread = chainring::Spread::least_loaded;
             else if (value == "reuse-port")
-                spread = chainring::Spread::reuse_port;
+                listening.spread = chainring::Spread::reuse_port;
             else if (value != "round-robin")
                 return bad_value("--spread is round-robin, least-loaded or reuse-port, not '" + text + "'");
             return true;
@@ -154,12 +154,45 @@ private:
             runtime.stop_grace = std::chrono::seconds(number);
             return true;
         }
-        if (flag == "--outbox" && !extra_help.empty()) {
+        if (flag == "--max-clients") {
+            if (!in_range(1, 100000000)) return bad_value("--max-clients is a number of clients, not '" + text + "'");
+            listening.max_connections = static_cast<std::uint32_t>(number);
+            listening.busy = "busy\n";
+            return true;
+        }
+        if (flag == "--accepts") {
+            if (!in_range(1, 100000000))
+                return bad_value("--accepts is a number of connections a second, not '" + text + "'");
+            listening.accepts_per_second = static_cast<std::uint32_t>(number);
+            return true;
+        }
+        if (flag == "--connections") {
+            if (!in_range(1, 100000000))
+                return bad_value("--connections is a number of connections, not '" + text + "'");
+            prepare_for(number);
+            return true;
+        }
+        if (flag == "--rate" && extra_help.find("--rate") != std::string::npos) {
+            if (!in_range(1, 1000000000)) return bad_value("--rate is a number of kbit/s, not '" + text + "'");
+            kbits = number;
+            return true;
+        }
+        if (flag == "--outbox" && extra_help.find("--outbox") != std::string::npos) {
             if (!in_range(1, 1UL << 40)) return bad_value("--outbox is a number of bytes, not '" + text + "'");
             outbox_limit = number;
             return true;
         }
         return wrong_usage("unknown option " + std::string(flag));
+    }
+
+    void prepare_for(std::size_t connections) const {
+        chainring::PreflightOptions wanted;
+        wanted.connections = connections;
+        wanted.descriptors_per_connection = descriptors_per_connection;
+        wanted.backlog = listening.backlog;
+        if (descriptors_per_connection > 1) wanted.outgoing = connections;
+        for (const chainring::Finding& finding : chainring::preflight(wanted))
+            std::fprintf(stderr, "%s: %s; to mend it: %s\n", name, finding.what.c_str(), finding.remedy.c_str());
     }
 
     // The hint with the address in the form that nc takes.

@@ -14,7 +14,7 @@ Task<> echo(Link link) {
 }
 
 Task<int> serve_echo(const CommandLine& options) {
-    auto listener = co_await Listener::bind(options.listen, options.listen_options());
+    auto listener = co_await Listener::bind(options.listen, options.listening);
     if (!listener) co_return options.cannot_listen(listener.error());
     options.announce(listener->address());
     co_await listener->serve(echo);

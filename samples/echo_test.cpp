@@ -56,7 +56,8 @@ void echoes(sim::World& world) {
     server.stop();
     world.run();
     for (const std::size_t bytes : echoed)
-        if (bytes > size || (!faults && bytes < size)) throw std::runtime_error("not what was sent came back");
+        if (bytes > size || (bytes < size && !faults && world.sums().resets == 0))
+            throw std::runtime_error("not what was sent came back");
     if (server.descriptors() > 0) throw std::runtime_error("a connection is left");
 }
 

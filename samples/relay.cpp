@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: BSL-1.0
-// relay: passes each connection on to a target, both directions, half close included, in bounded memory.
+// relay: passes each connection on to a target, both directions, half close included, in bounded memory; with --rate,
+// no faster than that.
 #include <chainring/chainring.hpp>
 
 #include "samples/command_line.hpp"
 
+#include <optional>
+
 using namespace chainring;
 using namespace std::chrono_literals;
 
-Task<> pass_on(Link client, Address target) {
+struct Buckets {
+    explicit Buckets(std::uint64_t bytes_per_second) noexcept : up(bytes_per_second), down(bytes_per_second) {}
+    TokenBucket up;
+    TokenBucket down;
+    RelayLimits limits() noexcept { return RelayLimits{&up, &down}; }
+};
+
+Task<> pass_on(Link client, Address target, RelayLimits limits) {
     auto upstream = co_await Link::connect(target).within(10s);
     if (!upstream) {
         std::fprintf(stderr, "relay: cannot connect to %s: %s\n", target.to_string().c_str(),
@@ -15,15 +25,18 @@ Task<> pass_on(Link client, Address target) {
         client.abort();  // the client sees that this is no orderly end
         co_return;
     }
-    co_await relay(client, *upstream);
+    co_await relay(client, *upstream, limits);
     co_await upstream->close();
 }
 
 Task<int> serve_relay(const CommandLine& options, Address target) {
-    auto listener = co_await Listener::bind(options.listen, options.listen_options());
+    auto listener = co_await Listener::bind(options.listen, options.listening);
     if (!listener) co_return options.cannot_listen(listener.error());
     options.announce(listener->address());
-    co_await listener->serve(pass_on, target);
+    std::optional<Buckets> buckets;
+    RelayLimits limits;
+    if (options.kbits > 0) limits = buckets.emplace(options.kbits * 1000 / 8).limits();
+    co_await listener->serve(pass_on, target, limits);
     co_return 0;
 }
 
@@ -32,6 +45,8 @@ int main(int argc, char** argv) {
     options.positional = " [LISTEN] TARGET";
     options.positional_count = 2;
     options.hint = "nc {}";
+    options.descriptors_per_connection = 2;
+    options.extra_help = "  --rate KBITS      pass on at most so many kbit/s each way, all connections together\n";
     if (!options.parse(argc, argv)) return options.exit_code;
     if (options.arguments.empty()) {
         options.wrong_usage("TARGET is missing");

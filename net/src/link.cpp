@@ -3,6 +3,7 @@
 #include <chainring/trap.hpp>
 
 #include "net/src/link_state.hpp"
+#include "net/src/socket_settings.hpp"
 
 #include <cerrno>
 #include <sys/socket.h>
@@ -36,8 +37,26 @@ Result<Address> Link::peer() const noexcept {
 Result<Address> Link::local() const noexcept {
     return state()->name(&detail::Backend::local_name);
 }
+Result<TcpInfo> Link::tcp_info() const noexcept {
+    return state()->tcp_info();
+}
 unsigned Link::home() const noexcept {
     return state()->home().index();
+}
+
+Result<Link> Link::adopt(int fd, SocketOptions options) noexcept {
+    detail::Worker* worker = detail::Worker::current();
+    CHAINRING_REQUIRE(worker, "a Link is adopted by a task of a Runtime");
+    detail::Backend& backend = worker->backend();
+    if (const std::error_code error = detail::check_adopted(backend, fd, false)) return error;
+    if (const std::error_code error = detail::SocketSettings(options).apply(backend, fd)) return error;
+    try {
+        Link link(detail::LinkState::take_over(*worker, fd));
+        backend.adopt(fd);
+        return link;
+    } catch (...) {
+        return std::make_error_code(std::errc::not_enough_memory);
+    }
 }
 
 // ---- ConnectOp
@@ -49,7 +68,7 @@ struct ConnectOp::Attempt : detail::ConnectOperation {
     detail::Wake ending = detail::Wake::none;
 };
 
-ConnectOp::ConnectOp(Result<Address> to) noexcept {
+ConnectOp::ConnectOp(Result<Address> to, const SocketOptions& options) noexcept : options_(options) {
     if (to)
         to_ = *to;
     else
@@ -70,10 +89,13 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
         error_ = fd.error();
         return false;
     }
-    attempt_.reset(new (std::nothrow) Attempt(*this));
-    if (!attempt_) {
+    error_ = detail::SocketSettings(options_).apply(worker.backend(), *fd);
+    if (!error_) {
+        attempt_.reset(new (std::nothrow) Attempt(*this));
+        if (!attempt_) error_ = std::make_error_code(std::errc::not_enough_memory);
+    }
+    if (error_) {
         worker.backend().close_unused(*fd);
-        error_ = std::make_error_code(std::errc::not_enough_memory);
         return false;
     }
     Attempt& attempt = *attempt_;
@@ -154,11 +176,11 @@ Result<Link> ConnectOp::await_resume() noexcept {
     }
 }
 
-ConnectOp Link::connect(const Address& to) noexcept {
-    return ConnectOp(Result<Address>(to));
+ConnectOp Link::connect(const Address& to, SocketOptions options) noexcept {
+    return ConnectOp(Result<Address>(to), options);
 }
-ConnectOp Link::connect(std::string_view to) noexcept {
-    return ConnectOp(Address::parse(to));
+ConnectOp Link::connect(std::string_view to, SocketOptions options) noexcept {
+    return ConnectOp(Address::parse(to), options);
 }
 
 CHAINRING_END_NAMESPACE

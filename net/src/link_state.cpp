@@ -37,7 +37,7 @@ LinkState::LinkState(Worker& home_worker, int fd) noexcept
 
 LinkState* LinkState::adopt(Worker& home, int fd) {
     try {
-        return new LinkState(home, fd);
+        return take_over(home, fd);
     } catch (...) {
         home.backend().close_unused(fd);
         throw;
@@ -231,6 +231,22 @@ Result<Address> LinkState::name(GetName get_name) const noexcept {
     if (const int error = (home().backend().*get_name)(endpoint_.fd, storage, length))
         return std::error_code(error, std::system_category());
     return Address::from_sockaddr(&storage, length);
+}
+
+Result<TcpInfo> LinkState::tcp_info() const noexcept {
+    StreamInfo found;
+    const std::lock_guard lock(closing_);  // as above
+    if (endpoint_.fd < 0) return Errc::closed;
+    if (const int error = home().backend().stream_info(endpoint_.fd, found))
+        return std::error_code(error, std::system_category());
+    TcpInfo info;
+    info.round_trip = found.round_trip;
+    info.round_trip_variation = found.round_trip_variation;
+    info.bytes_sent = found.bytes_sent;
+    info.bytes_received = found.bytes_received;
+    info.retransmits = found.retransmits;
+    info.unacknowledged = found.unacknowledged;
+    return info;
 }
 
 void LinkState::describe(std::string& out) const {

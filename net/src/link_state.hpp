@@ -58,6 +58,8 @@ public:
     // Takes over a connected descriptor, in the backend's mode. On `home`. One handle is counted. The descriptor is
     // closed if this throws (std::bad_alloc).
     static LinkState* adopt(Worker& home, int fd);
+    // The same, but the descriptor stays the caller's if this throws.
+    static LinkState* take_over(Worker& home, int fd) { return new LinkState(home, fd); }
 
     static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
     static void operator delete(void* memory, std::size_t bytes) noexcept { free_frame(memory, bytes); }
@@ -79,6 +81,7 @@ public:
     // The address of one end. Any thread that has a handle.
     using GetName = int (Backend::*)(int fd, sockaddr_storage& name, socklen_t& size) const noexcept;
     Result<Address> name(GetName get_name) const noexcept;
+    Result<TcpInfo> tcp_info() const noexcept;  // the same threads
     bool is_open() const noexcept { return phase_ == Phase::open; }
 
     // Receiving. start_read: true when the task is to suspend.

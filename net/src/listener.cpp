@@ -3,9 +3,11 @@
 #include <chainring/schedule.hpp>
 #include <chainring/trap.hpp>
 
+#include "net/src/admission.hpp"
 #include "net/src/link_state.hpp"
 #include "net/src/listener_state.hpp"
 #include "net/src/way_home.hpp"
+#include "net/src/socket_settings.hpp"
 #include "runtime/src/runtime_state.hpp"
 
 #include <sys/socket.h>
@@ -16,41 +18,55 @@ CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 Socket::~Socket() {
-    if (fd_ >= 0) worker_->backend().close_unused(fd_);
-    if (counted_) worker_->link_gone();
+    if (fd_ >= 0) Worker::current()->backend().close_unused(fd_);
+    arrived();
+    if (admission_) admission_->leave(counted_as_);
 }
 
-void Socket::count_at(Worker& worker) noexcept {
+void Socket::place_at(Worker& worker) noexcept {
     worker.link_made();
-    worker_ = &worker;
-    counted_ = true;
+    worker_ = static_cast<std::uint16_t>(worker.index());
+    placed_ = true;
+}
+
+void Socket::arrived() noexcept {
+    if (std::exchange(placed_, false)) Worker::current()->runtime().workers[worker_]->link_gone();
 }
 
 }  // namespace detail
 
 namespace {
 
-// `joins`, `shares`: see detail::ListenRequest.
-Result<detail::ListenerState*> make_listener(const Address& address, const ListenOptions& options, bool joins,
-                                             bool shares) noexcept {
-    detail::Worker* worker = detail::Worker::current();
-    CHAINRING_REQUIRE(worker, "a Listener is bound by a task of a Runtime");
-    detail::ListenRequest request = detail::listen_request(address);
-    request.backlog = options.backlog;
-    request.joins = joins;
-    request.shares = shares;
-    detail::Backend& backend = worker->backend();
-    const Result<detail::ListeningSocket> socket = backend.listen(request);
-    if (!socket) return socket.error();
+// With an error the descriptor stays the caller's.
+Result<detail::ListenerState*> make_state(const detail::ListeningSocket& socket, const ListenOptions& options,
+                                          detail::ListenerState* first) noexcept {
+    detail::Worker& worker = *detail::Worker::current();
     sockaddr_storage storage{};
     socklen_t size = sizeof storage;
-    backend.local_name(socket->fd, storage, size);
+    worker.backend().local_name(socket.fd, storage, size);
     try {
-        return detail::ListenerState::make(*worker, *socket, Address::from_sockaddr(&storage, size), options);
+        return detail::ListenerState::make(worker, socket, Address::from_sockaddr(&storage, size), options, first);
     } catch (...) {
-        backend.close_unused(socket->fd);
         return std::make_error_code(std::errc::not_enough_memory);
     }
+}
+
+// `first`: the Listener whose port the new socket joins, or null.
+Result<detail::ListenerState*> make_listener(const Address& address, const ListenOptions& options,
+                                             detail::ListenerState* first) noexcept {
+    detail::Worker* worker = detail::Worker::current();
+    CHAINRING_REQUIRE(worker, "a Listener is bound by a task of a Runtime");
+    const detail::SocketSettings settings(options.socket);
+    detail::ListenRequest request = detail::listen_request(address);
+    request.backlog = options.backlog;
+    request.joins = first != nullptr;
+    request.shares = !first && options.spread == Spread::reuse_port;
+    request.settings = settings.all();
+    const Result<detail::ListeningSocket> socket = worker->backend().listen(request);
+    if (!socket) return socket.error();
+    Result<detail::ListenerState*> state = make_state(*socket, options, first);
+    if (!state) worker->backend().close_unused(socket->fd);
+    return state;
 }
 
 }  // namespace
@@ -62,9 +78,8 @@ BindOp::BindOp(Result<Address> address, ListenOptions options) noexcept
 
 Result<Listener> BindOp::await_resume() noexcept {
     if (!address_) return address_.error();
-    const bool share = options_.spread == Spread::reuse_port;
-    if (share && address_->is_unix()) return Errc::not_supported;
-    Result<detail::ListenerState*> state = make_listener(*address_, options_, false, share);
+    if (options_.spread == Spread::reuse_port && address_->is_unix()) return Errc::not_supported;
+    Result<detail::ListenerState*> state = make_listener(*address_, options_, nullptr);
     if (!state) return state.error();
     return Listener(*state);
 }
@@ -77,9 +92,24 @@ BindOp Listener::bind(const Address& address, ListenOptions options) noexcept {
     return BindOp(Result<Address>(address), options);
 }
 
-Result<Listener> Listener::join_port(const Address& address, const ListenOptions& options) noexcept {
-    Result<detail::ListenerState*> state = make_listener(address, options, true, false);
+Result<Listener> Listener::join_port(const Listener& first) noexcept {
+    Result<detail::ListenerState*> state = make_listener(first.address(), first.options(), first.state());
     if (!state) return state.error();
+    return Listener(*state);
+}
+
+Result<Listener> Listener::adopt(int fd, ListenOptions options) noexcept {
+    detail::Worker* worker = detail::Worker::current();
+    CHAINRING_REQUIRE(worker, "a Listener is adopted by a task of a Runtime");
+    if (options.spread == Spread::reuse_port) return Errc::not_supported;
+    detail::Backend& backend = worker->backend();
+    if (const std::error_code error = detail::check_adopted(backend, fd, true)) return error;
+    if (const std::error_code error = detail::SocketSettings(options.socket).apply(backend, fd)) return error;
+    detail::ListeningSocket socket;
+    socket.fd = fd;
+    Result<detail::ListenerState*> state = make_state(socket, options, nullptr);
+    if (!state) return state.error();
+    backend.adopt(fd);
     return Listener(*state);
 }
 
@@ -97,6 +127,9 @@ void Listener::drop() noexcept {
 const Address& Listener::address() const noexcept {
     return state()->address();
 }
+std::size_t Listener::connections() const noexcept {
+    return state()->admission().served();
+}
 unsigned Listener::home() const noexcept {
     return state()->home().index();
 }
@@ -109,7 +142,7 @@ ListenOptions Listener::options() const noexcept {
 
 unsigned Listener::pick_worker(detail::Socket& socket) noexcept {
     const unsigned index = state()->next_worker();
-    socket.count_at(*state()->home().runtime().workers[index]);
+    socket.place_at(*state()->home().runtime().workers[index]);
     return index;
 }
 
@@ -118,8 +151,12 @@ Link Listener::adopt_served(detail::Socket& socket) {
     detail::LinkState* link = detail::LinkState::adopt(*detail::Worker::current(), socket.release());
     roam();
     link->close_gracefully_when_dropped();
-    const detail::Socket counted = std::move(socket);  // the Link counts for itself from here on
+    socket.arrived();  // the Link counts for itself from here on
     return Link(link);
+}
+
+detail::Admitted Listener::admit(detail::Socket& socket) noexcept {
+    return state()->admission().admit(socket);
 }
 
 // ---- AcceptOp
@@ -166,7 +203,7 @@ Result<Link> AcceptOp::await_resume() noexcept {
 Result<detail::Socket> Listener::AcceptSocket::await_resume() noexcept {
     const Result<int> fd = take();
     if (!fd) return fd.error();
-    return detail::Socket(*fd, *detail::Worker::current());
+    return detail::Socket(*fd);
 }
 
 CHAINRING_END_NAMESPACE

@@ -41,9 +41,15 @@ ListenRequest listen_request(const Address& address) noexcept {
 }
 
 ListenerState::ListenerState(Worker& home, const ListeningSocket& socket, const Address& address,
-                             const ListenOptions& options) noexcept
-    : Resource(home), accept_(&endpoint_, this), address_(address), options_(options), path_inode_(socket.path_inode) {
+                             const ListenOptions& options, std::shared_ptr<Admission> admission) noexcept
+    : Resource(home),
+      accept_(&endpoint_, this),
+      address_(address),
+      options_(options),
+      admission_(std::move(admission)),
+      path_inode_(socket.path_inode) {
     endpoint_.fd = socket.fd;
+    accept_.once = admission_->rate() != nullptr;
     accept_.complete = [](Operation& operation, const Completion& completion) noexcept {
         static_cast<AcceptOperation&>(operation).listener->on_accepted(completion);
     };
@@ -63,19 +69,28 @@ ListenerState::ListenerState(Worker& home, const ListeningSocket& socket, const 
 }
 
 ListenerState* ListenerState::make(Worker& home, const ListeningSocket& socket, const Address& address,
-                                   const ListenOptions& options) {
-    return new ListenerState(home, socket, address, options);
+                                   const ListenOptions& options, ListenerState* first) {
+    auto admission = first ? first->admission_ : std::make_shared<Admission>(options);
+    return new ListenerState(home, socket, address, options, std::move(admission));
 }
 
 // ---- accepting
 
 void ListenerState::arm() noexcept {
     if (accept_.armed || armed() || draining_ || closing_ || queue_.size() >= queue_limit) return;
+    if (TokenBucket* rate = admission_->rate()) {
+        if (const Duration wait = rate->time_until(1); wait > Duration::zero()) {
+            home().timers().arm(*this, home().now() + wait);
+            return;
+        }
+    }
     home().backend().submit(accept_);
 }
 
 void ListenerState::on_accepted(const Completion& completion) noexcept {
     if (completion.result >= 0) {
+        // Into debt, when another worker's accept has taken the token meanwhile: the rate holds all the same.
+        if (TokenBucket* rate = admission_->rate()) rate->charge(1);
         queue_.push_back(completion.result);
         pause_ = first_pause;
         wake_waiter(Wake::completed);

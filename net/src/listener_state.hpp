@@ -2,7 +2,8 @@
 // ListenerState: a listening socket on its home worker; all members are touched there only.
 //
 // A multishot accept is armed while fewer than `queue_limit` accepted descriptors wait. They stay in the queue until an
-// accept takes them in its resume, so no claim, limit or cancel can lose one.
+// accept takes them in its resume, so no claim, limit or cancel can lose one. With a limit on the rate each accept is
+// armed by itself, when there is a token for it, so that the rest waits in the kernel.
 //
 //   open -> draining   the accept is ended, what the kernel had accepted is queued, the descriptor is closed
 //   any  -> closed     the handle has gone or the tasks have: the queue is closed too
@@ -10,22 +11,25 @@
 
 #include <chainring/listener.hpp>
 
+#include "net/src/admission.hpp"
 #include "runtime/src/worker.hpp"
 
 #include <atomic>
 #include <deque>
+#include <memory>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 class ListenerState final : public Resource, FlushNode, TimerNode {
 public:
-    // Takes over a listening socket; its unix path is removed at the end.
+    // Takes over a listening socket; its unix path is removed at the end. `first`: the one whose port it shares.
     static ListenerState* make(Worker& home, const ListeningSocket& socket, const Address& address,
-                               const ListenOptions& options);
+                               const ListenOptions& options, ListenerState* first);
 
     const Address& address() const noexcept { return address_; }
     const ListenOptions& options() const noexcept { return options_; }
+    Admission& admission() noexcept { return *admission_; }  // any thread; constant
 
     bool start_accept(AcceptOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void end_accept(AcceptOp& op, Wake why) noexcept;
@@ -52,8 +56,8 @@ private:
         ListenerState* listener = nullptr;
     };
 
-    ListenerState(Worker& home, const ListeningSocket& socket, const Address& address,
-                  const ListenOptions& options) noexcept;
+    ListenerState(Worker& home, const ListeningSocket& socket, const Address& address, const ListenOptions& options,
+                  std::shared_ptr<Admission> admission) noexcept;
     ~ListenerState() override = default;
     void arm() noexcept;
     void on_accepted(const Completion& completion) noexcept;
@@ -68,6 +72,7 @@ private:
     AcceptOperation accept_;
     Address address_;
     ListenOptions options_;
+    std::shared_ptr<Admission> admission_;  // constant: its own, or that of the one whose port it shares
     std::deque<int> queue_;
     AcceptOp* waiter_ = nullptr;
     Duration pause_ = first_pause;

@@ -13,12 +13,14 @@ namespace {
 struct Direction {
     Link* from;
     Link* to;
+    TokenBucket* limit;
     std::uint64_t bytes = 0;
     std::error_code error;
 };
 
-// An error ends both Links, which ends the other direction as well. `failed`: the direction that met one first.
-Task<> copy(Direction* way, std::atomic<Direction*>* failed) {
+// An error ends both Links, and the other direction as well, whatever it waits for. `failed`: the direction that met
+// one first.
+Task<> copy(Direction* way, std::atomic<Direction*>* failed, Scope* both) {
     std::error_code error;
     for (;;) {
         auto chunk = co_await way->from->recv().ignore_drain();
@@ -32,6 +34,12 @@ Task<> copy(Direction* way, std::atomic<Direction*>* failed) {
             break;
         }
         way->bytes += *sent;
+        if (!way->limit) continue;
+        auto paid = co_await way->limit->take(*sent);
+        if (!paid) {
+            error = paid.error();
+            break;
+        }
     }
     if (error == Errc::eof) error = (co_await way->to->shutdown_write()).error();
     if (!error) co_return;
@@ -40,17 +48,18 @@ Task<> copy(Direction* way, std::atomic<Direction*>* failed) {
     failed->compare_exchange_strong(none, way, std::memory_order_acq_rel);  // read after the join
     way->from->abort();
     way->to->abort();
+    both->cancel();
 }
 
 }  // namespace
 
-Task<RelayOutcome> relay(Link& first, Link& second) {
-    Direction forward{&first, &second, 0, {}};
-    Direction backward{&second, &first, 0, {}};
+Task<RelayOutcome> relay(Link& first, Link& second, RelayLimits limits) {
+    Direction forward{&first, &second, limits.forward, 0, {}};
+    Direction backward{&second, &first, limits.backward, 0, {}};
     std::atomic<Direction*> failed{nullptr};
     Scope scope;
-    scope.spawn(copy, &forward, &failed);
-    scope.spawn(copy, &backward, &failed);
+    scope.spawn(copy, &forward, &failed, &scope);
+    scope.spawn(copy, &backward, &failed, &scope);
     co_await scope.join();
     RelayOutcome outcome;
     outcome.forward = forward.bytes;

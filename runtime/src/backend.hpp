@@ -17,6 +17,7 @@
 #include "runtime/src/operation.hpp"
 #include "runtime/src/resolver.hpp"
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -26,14 +27,47 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
+// What may be set on a socket. Those of TCP are ignored on unix sockets.
+enum class SocketOption : std::uint8_t {
+    keepalive,           // 0 or 1
+    keepalive_idle,      // seconds without traffic before the first probe
+    keepalive_interval,  // seconds between probes
+    keepalive_count,     // probes without an answer that end the connection
+    user_timeout,        // milliseconds that sent bytes may wait for the peer's acknowledgement
+    send_buffer,         // bytes
+    receive_buffer,      // bytes
+};
+struct SocketSetting {
+    SocketOption option;
+    int value;
+};
+
+// What a descriptor made elsewhere is.
+struct SocketKind {
+    int family = 0;
+    bool is_stream = false;
+    bool is_listening = false;
+};
+
+// What the kernel knows of a TCP connection.
+struct StreamInfo {
+    Duration round_trip{};
+    Duration round_trip_variation{};
+    std::uint64_t bytes_sent = 0;  // as acknowledged by the peer
+    std::uint64_t bytes_received = 0;
+    std::uint32_t retransmits = 0;     // segments, over all the connection's life
+    std::uint32_t unacknowledged = 0;  // segments on their way now
+};
+
 // Where to listen. A port in use is found by a plain bind before SO_REUSEPORT is set: else two servers of one user
 // would share a port without knowing.
 struct ListenRequest {
     const sockaddr* address = nullptr;
     socklen_t size = 0;
     int backlog = 0;
-    bool joins = false;   // a further socket of a port that one of ours has bound plainly
-    bool shares = false;  // the first one, which others are to join
+    bool joins = false;                         // a further socket of a port that one of ours has bound plainly
+    bool shares = false;                        // the first one, which others are to join
+    std::span<const SocketSetting> settings{};  // connections inherit them
 };
 struct ListeningSocket {
     int fd = -1;
@@ -81,7 +115,7 @@ public:
     virtual Result<int> accept_now(int listener) noexcept = 0;  // never waits: EAGAIN when none is there
     virtual int connect_now(int fd, const sockaddr* address,
                             socklen_t size) noexcept = 0;  // never waits: 0, or the errno
-    virtual void adopt(int fd) noexcept = 0;               // puts a descriptor made elsewhere into that mode
+    virtual void adopt(int fd) noexcept = 0;               // makes a descriptor made elsewhere like ours
     virtual void close(Endpoint& endpoint) noexcept = 0;   // no operation armed
     virtual void close_unused(int fd) noexcept = 0;        // never was an Endpoint's; on any worker's thread
     virtual int release(Endpoint& endpoint) noexcept = 0;  // as close, but the caller keeps the descriptor
@@ -91,6 +125,10 @@ public:
     // 0, or the errno. Any thread, while the descriptor cannot be closed.
     virtual int local_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept = 0;
     virtual int peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept = 0;
+    // The same rules. A backend need not have these: ENOTSUP.
+    virtual int set_option(int fd, SocketSetting setting) const noexcept;
+    virtual int kind_of(int fd, SocketKind& kind) const noexcept;
+    virtual int stream_info(int fd, StreamInfo& info) const noexcept;
 
     // Names. True: `answer` says what `host` resolves to in this backend's own world, at once. False, as in both that
     // stand on the kernel: ask the system, which takes a thread (resolver.hpp). All resolving of names comes by here.
@@ -127,6 +165,16 @@ struct BackendOptions {
     unsigned ring_entries;
     ManualClock* clock;
 };
+
+inline int Backend::set_option(int, SocketSetting) const noexcept {
+    return ENOTSUP;
+}
+inline int Backend::kind_of(int, SocketKind&) const noexcept {
+    return ENOTSUP;
+}
+inline int Backend::stream_info(int, StreamInfo&) const noexcept {
+    return ENOTSUP;
+}
 
 // Throws std::system_error saying why the kernel refused; uring also when the library was built without it.
 std::unique_ptr<Backend> make_uring_backend(const BackendOptions& options);

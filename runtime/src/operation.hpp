@@ -33,7 +33,7 @@ struct Endpoint {
 };
 
 enum class OperationKind : std::uint8_t {
-    accept,   // multishot: a completion for each connection, its result the new descriptor
+    accept,   // multishot (unless `once`): a completion for each connection, its result the new descriptor
     recv,     // multishot: a completion for each lent segment; result 0 is end of stream, -ENOBUFS an empty pool
     send,     // result: bytes taken by the kernel; less than asked only when `nowait` or on cancel
     connect,  // result 0, or the error
@@ -55,7 +55,8 @@ struct Operation {
     bool armed = false;             // from submit() to the terminal completion
     bool cancel_requested = false;  // since the last submit()
     bool pending = false;           // in the list of those that wait for room (sim: for the next poll)
-    bool limited = false;           // uring: this submission carried its burst as a limit
+    bool limited : 1 = false;       // uring: this submission carried its burst as a limit
+    bool once : 1 = false;          // accept: ends with its first connection
     std::uint8_t burst = 1;         // recv: how many times recv_burst
     std::uint16_t generation = 0;   // counts submissions: a completion of an earlier one is told apart
 

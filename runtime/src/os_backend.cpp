@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <cstddef>
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -32,6 +32,38 @@ void set_nonblocking(int fd, bool on) noexcept {
 void enable(int fd, int level, int option) noexcept {
     const int on = 1;
     ::setsockopt(fd, level, option, &on, sizeof on);
+}
+
+// An integer that getsockopt(2) gives; -1 when it does not.
+int ask(int fd, int level, int option) noexcept {
+    int value = 0;
+    socklen_t size = sizeof value;
+    return ::getsockopt(fd, level, option, &value, &size) == 0 ? value : -1;
+}
+
+struct OptionName {
+    int level;
+    int option;
+};
+
+OptionName name_of(SocketOption option) noexcept {
+    switch (option) {
+        case SocketOption::keepalive:
+            return {SOL_SOCKET, SO_KEEPALIVE};
+        case SocketOption::keepalive_idle:
+            return {IPPROTO_TCP, TCP_KEEPIDLE};
+        case SocketOption::keepalive_interval:
+            return {IPPROTO_TCP, TCP_KEEPINTVL};
+        case SocketOption::keepalive_count:
+            return {IPPROTO_TCP, TCP_KEEPCNT};
+        case SocketOption::user_timeout:
+            return {IPPROTO_TCP, TCP_USER_TIMEOUT};
+        case SocketOption::send_buffer:
+            return {SOL_SOCKET, SO_SNDBUF};
+        case SocketOption::receive_buffer:
+            break;
+    }
+    return {SOL_SOCKET, SO_RCVBUF};
 }
 
 // ---- unix paths
@@ -111,6 +143,12 @@ Result<ListeningSocket> OsBackend::listen(const ListenRequest& request) noexcept
         }
         if (request.joins) enable(fd, SOL_SOCKET, SO_REUSEPORT);
     }
+    for (const SocketSetting setting : request.settings) {
+        if (const int error = set_option(fd, setting)) {
+            ::close(fd);
+            return std::error_code(error, std::system_category());
+        }
+    }
     const std::string path = path_of(request);
     int outcome = ::bind(fd, request.address, request.size);
     if (outcome < 0 && errno == EADDRINUSE && !path.empty() && is_stale(request, path)) {
@@ -152,6 +190,7 @@ int OsBackend::connect_now(int fd, const sockaddr* address, socklen_t size) noex
 void OsBackend::adopt(int fd) noexcept {
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     set_nonblocking(fd, nonblocking_);
+    if (ask(fd, SOL_SOCKET, SO_DOMAIN) != AF_UNIX) enable(fd, IPPROTO_TCP, TCP_NODELAY);
 }
 
 void OsBackend::close(Endpoint& endpoint) noexcept {
@@ -187,6 +226,36 @@ int OsBackend::local_name(int fd, sockaddr_storage& name, socklen_t& size) const
 
 int OsBackend::peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept {
     return ::getpeername(fd, reinterpret_cast<sockaddr*>(&name), &size) == 0 ? 0 : errno;
+}
+
+int OsBackend::set_option(int fd, SocketSetting setting) const noexcept {
+    const OptionName name = name_of(setting.option);
+    const bool of_tcp = setting.option <= SocketOption::user_timeout;  // as far as they mean anything
+    if (of_tcp && ask(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX) return 0;
+    return ::setsockopt(fd, name.level, name.option, &setting.value, sizeof setting.value) == 0 ? 0 : errno;
+}
+
+int OsBackend::kind_of(int fd, SocketKind& kind) const noexcept {
+    const int type = ask(fd, SOL_SOCKET, SO_TYPE);
+    if (type < 0) return errno;
+    kind.is_stream = type == SOCK_STREAM;
+    kind.is_listening = ask(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+    kind.family = ask(fd, SOL_SOCKET, SO_DOMAIN);
+    return 0;
+}
+
+// The kernel fills as much of the struct as it knows: what an older one lacks stays 0.
+int OsBackend::stream_info(int fd, StreamInfo& info) const noexcept {
+    tcp_info from_kernel{};
+    socklen_t size = sizeof from_kernel;
+    if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &from_kernel, &size) < 0) return errno;
+    info.round_trip = std::chrono::microseconds(from_kernel.tcpi_rtt);
+    info.round_trip_variation = std::chrono::microseconds(from_kernel.tcpi_rttvar);
+    info.bytes_sent = from_kernel.tcpi_bytes_acked;
+    info.bytes_received = from_kernel.tcpi_bytes_received;
+    info.retransmits = from_kernel.tcpi_total_retrans;
+    info.unacknowledged = from_kernel.tcpi_unacked;
+    return 0;
 }
 
 }  // namespace detail

@@ -32,6 +32,9 @@ public:
     void reset_on_close(int fd) noexcept override;
     int local_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept override;
     int peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept override;
+    int set_option(int fd, SocketSetting setting) const noexcept override;
+    int kind_of(int fd, SocketKind& kind) const noexcept override;
+    int stream_info(int fd, StreamInfo& info) const noexcept override;
 
 protected:
     int wake_fd() const noexcept { return wake_fd_; }

@@ -74,3 +74,51 @@ TEST_CASE("a cancelled relay ends") {
         CHECK(outcome.error == Errc::cancelled);
     });
 }
+
+TEST_CASE("a limited direction passes on what its bucket lets through, and the other what it likes") {
+    in_runtime([]() -> Task<> {
+        auto client = co_await connected();
+        auto server = co_await connected();
+        TokenBucket slow(4'000'000, 50'000);
+        RelayOutcome outcome;
+        std::size_t at_server = 0;
+        std::size_t at_client = 0;
+        const Instant began = now();
+        Scope scope;
+        scope.spawn(
+            [](Link* first, Link* second, TokenBucket* limit, RelayOutcome* result) -> Task<> {
+                *result = co_await relay(*first, *second, RelayLimits{limit, nullptr});
+            },
+            &client.far, &server.near, &slow, &outcome);
+        scope.spawn(send_all, &client.near, std::size_t{1'000'000});
+        scope.spawn(send_all, &server.far, std::size_t{10'000'000});
+        scope.spawn(count_all, &server.far, &at_server);
+        scope.spawn(count_all, &client.near, &at_client);
+        co_await scope.join();
+        CHECK(now() - began >= 230ms);  // 950,000 bytes at 4 MB/s; the last of them may go before they are paid for
+        CHECK(at_server == 1'000'000);
+        CHECK(at_client == 10'000'000);
+        CHECK(!outcome.error);
+    });
+}
+
+TEST_CASE("a limited direction that waits for its bucket ends with the other one's error") {
+    in_runtime([]() -> Task<> {
+        auto client = co_await connected();
+        auto server = co_await connected();
+        TokenBucket hardly_any(1, 1);
+        RelayOutcome outcome;
+        Scope scope;
+        scope.spawn(
+            [](Link* first, Link* second, TokenBucket* limit, RelayOutcome* result) -> Task<> {
+                *result = co_await relay(*first, *second, RelayLimits{limit, nullptr});
+            },
+            &client.far, &server.near, &hardly_any, &outcome);
+        (co_await client.near.send("a hundred seconds' worth of bytes, and then some")).value();
+        (co_await server.far.recv()).value();
+        server.far.abort();
+        co_await scope.join();
+        CHECK(outcome.error);
+        CHECK(outcome.error != Errc::cancelled);
+    });
+}

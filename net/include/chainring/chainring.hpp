@@ -29,6 +29,8 @@
 #include <chainring/payload.hpp>
 #include <chainring/random.hpp>
 #include <chainring/reconnecting_link.hpp>
+#include <chainring/peer_limits.hpp>
+#include <chainring/preflight.hpp>
 #include <chainring/relay.hpp>
 #include <chainring/resolve.hpp>
 #include <chainring/result.hpp>
@@ -36,9 +38,11 @@
 #include <chainring/schedule.hpp>
 #include <chainring/scope.hpp>
 #include <chainring/semaphore.hpp>
+#include <chainring/socket_options.hpp>
 #include <chainring/stop_token.hpp>
 #include <chainring/task.hpp>
 #include <chainring/tcp_motor_frame.hpp>
 #include <chainring/time.hpp>
+#include <chainring/token_bucket.hpp>
 #include <chainring/when.hpp>
 #include <chainring/with_scope.hpp>

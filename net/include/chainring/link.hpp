@@ -27,6 +27,7 @@
 #include <chainring/link_operations.hpp>
 #include <chainring/outbox.hpp>
 #include <chainring/result.hpp>
+#include <chainring/socket_options.hpp>
 #include <chainring/task.hpp>
 
 #include <cstddef>
@@ -60,10 +61,18 @@ public:
     // Connects to `to`. Yields the Link, at home on this worker. A cancel or limit that loses the race with success
     // yields the Link all the same. A unix listener whose queue is full is EAGAIN, at once; a connection of a port with
     // itself (when nobody listens there) is ECONNREFUSED.
-    static ConnectOp connect(const Address& to) noexcept;
+    static ConnectOp connect(const Address& to, SocketOptions options = {}) noexcept;
     // The same with the text form of an address; a malformed one yields Errc::invalid_address. For names, several
     // addresses and retries see dial.hpp.
-    static ConnectOp connect(std::string_view to) noexcept;
+    static ConnectOp connect(std::string_view to, SocketOptions options = {}) noexcept;
+
+    // Takes over a connected stream socket that came from elsewhere (SCM_RIGHTS, socketpair(2), inetd); on a task,
+    // whose worker becomes its home. It becomes CLOEXEC, with TCP_NODELAY and the socket options. Errors:
+    // bad_file_descriptor, not_a_socket, wrong_protocol_type (no stream), not_connected (also when it listens),
+    // address_family_not_supported, what the kernel says of the options, not_enough_memory. With an error the
+    // descriptor stays the caller's, else it is the Link's. Whether it blocks is changed as the backend needs it,
+    // also for other processes that share it.
+    static Result<Link> adopt(int fd, SocketOptions options = {}) noexcept;
 
     // Receives what has arrived, at least one byte, lent. Completes when there is something; ends with Errc::eof after
     // the peer's last byte.
@@ -105,6 +114,8 @@ public:
 
     Result<Address> peer() const noexcept;
     Result<Address> local() const noexcept;
+    // One system call, on any thread. operation_not_supported on unix sockets, Errc::closed once it is closed.
+    Result<TcpInfo> tcp_info() const noexcept;
     unsigned home() const noexcept;  // the index of its worker
 
     explicit operator bool() const noexcept { return state_ != nullptr; }
@@ -127,7 +138,7 @@ class [[nodiscard]] ConnectOp : detail::TimedWaiter, public detail::Limited<Conn
     friend class detail::Stoppable<ConnectOp>;
 
 public:
-    explicit ConnectOp(Result<Address> to) noexcept;
+    ConnectOp(Result<Address> to, const SocketOptions& options) noexcept;
     ConnectOp(const ConnectOp&) = delete;
     ConnectOp& operator=(const ConnectOp&) = delete;
     ~ConnectOp();
@@ -147,6 +158,7 @@ private:
     void end_attempt(detail::Worker& worker) noexcept;
 
     Address to_;
+    SocketOptions options_;
     std::error_code error_;
     int fd_ = -1;
     detail::Limit limit_;

@@ -15,37 +15,60 @@
 #include <chainring/result.hpp>
 #include <chainring/runtime.hpp>
 #include <chainring/scope.hpp>
+#include <chainring/socket_options.hpp>
 #include <chainring/task.hpp>
 #include <chainring/time.hpp>
 
 #include <coroutine>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string_view>
 #include <type_traits>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
+class Admission;
 class ListenerState;
 
-// A connected descriptor on its way to the worker that will own it. Closes it if it never arrives.
+// What becomes of a connection that was accepted.
+enum class Admitted : std::uint8_t {
+    served,
+    refused,  // over ListenOptions::max_connections
+    closed,   // over it, and too many are being refused already
+};
+
+// A connected descriptor on its way to the worker that will own it. Closes it if it never arrives. Stays with the
+// handler's task, to its end, for what that counts as. On workers' threads only.
 class Socket {
 public:
-    Socket(int fd, Worker& from) noexcept : fd_(fd), worker_(&from) {}
+    explicit Socket(int fd) noexcept : fd_(fd) {}
     Socket(Socket&& other) noexcept
-        : fd_(std::exchange(other.fd_, -1)), counted_(std::exchange(other.counted_, false)), worker_(other.worker_) {}
+        : fd_(std::exchange(other.fd_, -1)),
+          worker_(other.worker_),
+          placed_(std::exchange(other.placed_, false)),
+          counted_as_(other.counted_as_),
+          admission_(std::exchange(other.admission_, nullptr)) {}
     Socket& operator=(Socket&&) = delete;
     ~Socket();
     int release() noexcept { return std::exchange(fd_, -1); }
-    // Counts as one of `worker`'s Links until it is destroyed, so that a burst is spread as it comes.
-    void count_at(Worker& worker) noexcept;
+    // Counts as one of `worker`'s Links until it has arrived, so that a burst is spread as it comes.
+    void place_at(Worker& worker) noexcept;
+    void arrived() noexcept;
+    void count_in(Admission& admission, Admitted as) noexcept {
+        admission_ = &admission;
+        counted_as_ = as;
+    }
 
 private:
     int fd_;
-    bool counted_ = false;
-    Worker* worker_;
+    std::uint16_t worker_ = 0;
+    bool placed_ = false;
+    Admitted counted_as_ = Admitted::served;
+    Admission* admission_ = nullptr;
 };
+static_assert(sizeof(Socket) == 16, "it is part of each served connection");
 }  // namespace detail
 
 // Which worker a connection is served by.
@@ -55,9 +78,20 @@ enum class Spread : std::uint8_t {
     reuse_port,    // the kernel decides: a socket of its own for each worker (SO_REUSEPORT); TCP only
 };
 
+// Trivially copyable, so that it may be written inside a co_await expression.
 struct ListenOptions {
     Spread spread = Spread::round_robin;
     int backlog = 4096;  // connections that the kernel queues; it caps this at net.core.somaxconn
+    // Connections that serve() has handlers for at a time, on all workers; 0: any number. One counts until its handler
+    // has ended. One more is accepted and refused: it is sent `busy` and the end of the stream, what it sends is
+    // discarded until it ends, for at most 3 s, then it is closed. When 256 are being refused, more are closed at once.
+    std::uint32_t max_connections = 0;
+    std::string_view busy{};  // lives as long as the Listener
+    // Connections accepted in a second, in all, and how many at once after a quiet time (0: a tenth of a second's). The
+    // rest waits in the kernel's queue. At stop, what is in that queue is accepted at once. 0: as they come.
+    std::uint32_t accepts_per_second = 0;
+    std::uint32_t accept_burst = 0;
+    SocketOptions socket{};  // of every connection
 };
 
 // See Listener::accept.
@@ -110,8 +144,18 @@ public:
     static BindOp bind(std::string_view address, ListenOptions options = {}) noexcept;
     static BindOp bind(const Address& address, ListenOptions options = {}) noexcept;
 
+    // Takes over a listening stream socket that came from elsewhere (systemd's socket activation, SCM_RIGHTS); on a
+    // task. It becomes CLOEXEC and gets the socket options; `backlog` is not applied. A unix path stays. Errors:
+    // bad_file_descriptor, not_a_socket, wrong_protocol_type (no stream), invalid_argument (not listening),
+    // address_family_not_supported, Errc::not_supported (with Spread::reuse_port), what the kernel says of the
+    // options. With an error the descriptor stays the caller's, else it is the Listener's. Whether it blocks
+    // is changed as the backend needs it, also for other processes that share it.
+    static Result<Listener> adopt(int fd, ListenOptions options = {}) noexcept;
+
     // Where it listens, with the port that was given for 0.
     const Address& address() const noexcept;
+    // How many connections count towards ListenOptions::max_connections now; 0 without it. Any thread.
+    std::size_t connections() const noexcept;
 
     // Accepts a connection; its home is the worker that the task then runs on. One accept at a time (a second traps). A
     // connection that arrives while the wait is cancelled or times out is not lost: the next accept takes it.
@@ -131,11 +175,21 @@ public:
         static_assert(std::is_invocable_r_v<Task<>, Fn, Link, Args...>,
                       "serve takes a callable that returns Task<> for (Link, args...)");
         Scope scope;
-        scope.spawn_on(home(), accept_loop<Fn, Args...>, this, &scope, fn, args...);
-        if (spread() == Spread::reuse_port)
-            for (unsigned worker = 0; worker < Runtime::current().workers(); ++worker)
-                if (worker != home())
-                    scope.spawn_on(worker, serve_shard<Fn, Args...>, address(), options(), &scope, fn, args...);
+        start_serving<Fn, Args...>(&scope, fn, args...);
+        co_await scope.join();
+    }
+
+    // The same for several Listeners, each with its own options: several ports, TCP and unix. They stay where they are
+    // meanwhile. Ends when serve() would have ended for all of them.
+    template <class Fn, class... Args>
+    static Task<> serve_all(std::span<Listener> listeners, Fn fn, Args... args) {
+        static_assert(
+            std::is_trivially_destructible_v<Fn>,
+            "serve_all takes a function or a lambda without owning captures; pass state as further arguments");
+        static_assert(std::is_invocable_r_v<Task<>, Fn, Link, Args...>,
+                      "serve_all takes a callable that returns Task<> for (Link, args...)");
+        Scope scope;
+        for (Listener& listener : listeners) listener.start_serving<Fn, Args...>(&scope, fn, args...);
         co_await scope.join();
     }
 
@@ -151,7 +205,11 @@ private:
     ListenOptions options() const noexcept;
     unsigned pick_worker(detail::Socket& socket) noexcept;
     static Link adopt_served(detail::Socket& socket);
-    static Result<Listener> join_port(const Address& address, const ListenOptions& options) noexcept;
+    static Result<Listener> join_port(const Listener& first) noexcept;
+
+    static constexpr Duration refusal_time = std::chrono::seconds(3);
+    detail::Admitted admit(detail::Socket& socket) noexcept;
+    static Task<> refuse(detail::Socket&& socket, std::string_view text);
 
     // Awaits a connection as a bare descriptor, which may then go to any worker.
     class [[nodiscard]] AcceptSocket : public AcceptOp {
@@ -170,15 +228,30 @@ private:
         for (;;) {
             auto socket = co_await AcceptSocket(listener->state());
             if (!socket) break;  // stopping, or cancelled
+            const detail::Admitted admitted = listener->admit(*socket);
+            if (admitted != detail::Admitted::served) {
+                if (admitted == detail::Admitted::refused)
+                    scope->spawn_on(listener->home(), refuse, std::move(*socket), listener->options().busy);
+                continue;
+            }
             const unsigned worker = listener->pick_worker(*socket);
             scope->spawn_on(worker, serve_one<Fn, Args...>, std::move(*socket), fn, args...);
         }
     }
 
+    // A further worker's socket of the port of `first`, which outlives it.
     template <class Fn, class... Args>
-    static Task<> serve_shard(Address address, ListenOptions options, Scope* scope, Fn fn, Args... args) {
-        auto listener = join_port(address, options);
+    static Task<> serve_shard(const Listener* first, Scope* scope, Fn fn, Args... args) {
+        auto listener = join_port(*first);
         co_await accept_loop<Fn, Args...>(&listener.value(), scope, fn, args...);
+    }
+
+    template <class Fn, class... Args>
+    void start_serving(Scope* scope, const Fn& fn, const Args&... args) {
+        scope->spawn_on(home(), accept_loop<Fn, Args...>, this, scope, fn, args...);
+        if (spread() != Spread::reuse_port) return;
+        for (unsigned worker = 0; worker < Runtime::current().workers(); ++worker)
+            if (worker != home()) scope->spawn_on(worker, serve_shard<Fn, Args...>, this, scope, fn, args...);
     }
 
     detail::ListenerState* state_ = nullptr;

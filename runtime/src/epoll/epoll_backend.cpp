@@ -263,6 +263,10 @@ void EpollBackend::try_writer(Endpoint& endpoint) noexcept {
 void EpollBackend::try_accept(Endpoint& endpoint, Operation& operation) noexcept {
     for (int accepted = 0; accepted < accept_budget; ++accepted) {
         const Result<int> fd = accept_now(endpoint.fd);
+        if (fd && operation.once) {
+            complete_reader(endpoint, *fd);
+            return;
+        }
         if (fd) {
             deliver(operation, Completion{*fd, true, nullptr});
             if (operation.cancel_requested) break;

@@ -78,6 +78,10 @@ public:
     int local_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept override;
     int peer_name(int fd, sockaddr_storage& name, socklen_t& size) const noexcept override;
 
+    // Accepted and without effect: connections here are neither kept alive nor tuned. Descriptors from elsewhere are
+    // refused (kind_of's ENOTSUP).
+    int set_option(int, SocketSetting) const noexcept override { return 0; }
+
     // The names are those of the world's machines, and localhost.
     bool resolve_here(const std::string& host, ResolvedName& answer) noexcept override;
 

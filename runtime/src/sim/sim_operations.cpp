@@ -70,7 +70,7 @@ bool SimBackend::attempt_accept(Operation& operation) noexcept {
         const int accepted = machine_.accept(fd);
         if (accepted == -EAGAIN) return count > 0;
         if (accepted < 0) return complete(operation, accepted);
-        if (chance(mischief.end_multishot)) return complete(operation, accepted);
+        if (operation.once || chance(mischief.end_multishot)) return complete(operation, accepted);
         complete(operation, accepted, true);
         if (severed() || cancelled(operation)) return true;
     }

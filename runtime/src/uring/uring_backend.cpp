@@ -133,7 +133,10 @@ bool UringBackend::prepare(Operation& operation) noexcept {
     const int fd = operation.endpoint->fd;
     switch (operation.kind) {
         case OperationKind::accept:
-            io_uring_prep_multishot_accept(entry, fd, nullptr, nullptr, SOCK_CLOEXEC);
+            if (operation.once)
+                io_uring_prep_accept(entry, fd, nullptr, nullptr, SOCK_CLOEXEC);
+            else
+                io_uring_prep_multishot_accept(entry, fd, nullptr, nullptr, SOCK_CLOEXEC);
             break;
         case OperationKind::recv:
             io_uring_prep_recv(entry, fd, nullptr, 0, 0);  // multishot wants length 0 and a buffer group
