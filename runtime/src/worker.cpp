@@ -170,12 +170,18 @@ bool Worker::resume(TaskContext& task) noexcept {
     task.leaf = nullptr;  // its frame may go while the task runs
     task.set_worker(*this);
     running_.store(&task, std::memory_order_relaxed);
-    task.resume.resume();  // afterwards the task may be anywhere
+    if (!task.resume) task.resume = Child::of(task).begin();
+    if (task.resume) [[likely]]
+        task.resume.resume();  // afterwards the task may be anywhere
+    else
+        ended_ = &task;
+    TaskContext* const ended = std::exchange(ended_, nullptr);
+    if (ended) Child::of(*ended).clear();  // users' destructors: a part of the task, for reports
     if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
     running_.store(nullptr, std::memory_order_relaxed);
     if (!exception_trace_.empty()) exception_trace_.clear();
-    if (!ended_) return false;
-    finish_task(*std::exchange(ended_, nullptr));
+    if (!ended) return false;
+    ended->scope->child_ended(Child::of(*ended));
     return true;
 }
 
@@ -263,19 +269,6 @@ void Worker::make_runnable(TaskContext& task) noexcept {
     if (runtime_.options.steal == Steal::eager) share_load();
 }
 
-void Worker::finish_task(TaskContext& task) noexcept {
-    task.scope->unlink(task);
-    if (task.cancel_post.end()) free_task(task);  // else the cancel that is on its way does
-}
-
-void Worker::free_task(TaskContext& task) noexcept {
-    Scope& scope = *task.scope;
-    if (task.is_main) runtime_.main_has_ended();
-    if (task.named) runtime_.forget_name(task);
-    Child::outermost(task).destroy();
-    scope.child_ended();
-}
-
 void schedule_new(TaskContext& task) noexcept {
     Worker& worker = *task.worker();
     Worker* here = Worker::current();
@@ -296,6 +289,11 @@ void send_to(Worker& worker, TaskContext& task, void (*arrive)(InboxNode&) noexc
     RunNode& node = task;
     node.run = arrive;
     worker.post(node);
+}
+
+std::coroutine_handle<> end_task(TaskContext& task) noexcept {
+    task.worker()->task_ended(task);
+    return std::noop_coroutine();
 }
 
 void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept {

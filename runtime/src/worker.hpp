@@ -115,8 +115,6 @@ public:
     void make_runnable(TaskContext& task) noexcept;  // here, or where its affinity says
     TaskContext* running() const noexcept { return running_.load(std::memory_order_relaxed); }
     void task_ended(TaskContext& task) noexcept { ended_ = &task; }  // by the task's final suspension
-    void finish_task(TaskContext& task) noexcept;                    // takes it from its scope, and frees it
-    void free_task(TaskContext& task) noexcept;                      // when nobody can reach it any more
 
     void flush_later(FlushNode& node) noexcept;
     // `feed` is called when buffers are back; it is the same for all nodes.

@@ -116,8 +116,7 @@ public:
     template <class Fn, class... Args>
     void run(Fn&& fn, Args&&... args) {
         Scope::check<Fn, Args...>();
-        run_workers(detail::run_child<std::decay_t<Fn>, std::decay_t<Args>...>(std::forward<Fn>(fn),
-                                                                               std::forward<Args>(args)...));
+        run_workers(detail::make_child(std::forward<Fn>(fn), std::forward<Args>(args)...));
     }
 
     // Begins draining; a second call cancels. Any thread, and async-signal-safe.
@@ -149,9 +148,9 @@ private:
     friend class detail::Worker;
     friend class detail::sim::Host;
     Runtime(const RuntimeOptions& options, detail::sim::Host& host);
-    void run_workers(detail::Child main);
-    void run_simulated(detail::Child main);
-    void launch_main(detail::Child main);
+    void run_workers(detail::Child& main);
+    void run_simulated(detail::Child& main);
+    void launch_main(detail::Child& main);
     std::exception_ptr main_failure() const noexcept;
 
     std::unique_ptr<RuntimeState> state_;
