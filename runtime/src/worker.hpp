@@ -219,7 +219,9 @@ private:
     Counter wakes_{0};                   // any thread adds
     std::atomic<std::size_t> links_{0};  // read by others to place new Links
 
-    std::atomic<unsigned> guests_{0};  // foreign threads inside of post() or a buffer's return
+    // Foreign threads inside of post() or a buffer's return. Not on the line of the counters, which the worker writes
+    // all the time.
+    alignas(64) std::atomic<unsigned> guests_{0};
     Inbox<InboxNode> inbox_;
     ParkState<> park_;
 };
