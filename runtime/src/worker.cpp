@@ -37,7 +37,9 @@ Worker::Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> b
     : runtime_(runtime),
       index_(index),
       backend_(std::move(backend)),
-      run_queue_(runtime.options.steal != Steal::never && runtime.options.workers > 1 ? &runtime.injection : nullptr) {
+      run_queue_(runtime.options.steal != Steal::never && runtime.options.workers > 1 ? &runtime.injection : nullptr),
+      wake_cost_(runtime.options.spin),
+      learns_spin_(runtime.learn_spin) {
     backend_->buffers().set_owner(*this);
 }
 
@@ -210,6 +212,7 @@ bool Worker::reap() noexcept {
     }
     if (runtime_.may_spin && spin()) return false;
     runtime_.idle_workers.fetch_add(1, std::memory_order_relaxed);  // a hint for those who have work to share
+    wake_cost_.announced();
     park_.announce();
     if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit() && !runtime_.safepoint.wanted()) {
         bump(parks_);
@@ -222,6 +225,7 @@ bool Worker::reap() noexcept {
 
 void Worker::sleep() noexcept {
     backend_->wait(timers_.next());
+    if (learns_spin_ && wake_cost_.was_sent()) wake_cost_.arrived(std::chrono::steady_clock::now());
     woken();
 }
 
@@ -240,7 +244,7 @@ bool Worker::spin() noexcept {
         return false;
     }
     const Instant start = std::chrono::steady_clock::now();
-    const Instant until = std::min(start + runtime_.options.spin, timers_.next());
+    const Instant until = std::min(start + wake_cost_.value(), timers_.next());
     do {
         if (backend_->spin() || !nothing_arrived()) {
             spin_backoff_ = 0;

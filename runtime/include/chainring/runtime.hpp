@@ -67,7 +67,8 @@ struct RuntimeOptions {
     Steal steal = Steal::overloaded;  // among several workers
     // How long at most an idle worker looks for work before it parks in the kernel. It backs off when that does not
     // pay: after each spin in vain it parks at once for twice as many times. 0, or a clock, or more workers than CPUs:
-    // not at all. automatic_spin: 20 us, what a wake costs, among several workers, which wake each other; none for one.
+    // not at all. automatic_spin: as long as it takes to wake that worker of late, from 2 to 50 us (20 until it was
+    // woken a few times), among several workers, which wake each other; none for one.
     static constexpr Duration automatic_spin{-1};
     Duration spin = automatic_spin;
     Duration stop_grace = std::chrono::seconds(10);  // draining ends after this, and what is left is cancelled
