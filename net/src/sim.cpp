@@ -115,7 +115,7 @@ Address Host::address6(std::uint16_t port) const {
 void Host::restart() {
     CHAINRING_REQUIRE(main_, "a host of the simulated world is restarted after it was started");
     const Simulation::Turn turn(state_->world.simulation);
-    state_->process.start(state_->options, [this] { return detail::run_child<std::function<Task<>()>>(main_); });
+    state_->process.start(state_->options, [this]() -> detail::Child& { return detail::make_child(main_); });
 }
 
 void Host::stop() noexcept {

@@ -28,7 +28,7 @@ namespace {
 
 constexpr std::size_t class_size = 8;
 constexpr std::size_t classes = 4096 / class_size;
-constexpr unsigned batch_frames = 32;
+constexpr std::size_t batch_frames = 32;
 
 struct FreeFrame {
     FreeFrame* next;
@@ -63,78 +63,89 @@ Depot& depot() noexcept {
 struct FreeList {
     FreeFrame* head = nullptr;
     FreeFrame* second = nullptr;  // a full batch behind `head`'s, so that alternating at an edge stays local
-    unsigned count = 0;           // in `head`
+    std::size_t room = 0;         // in `head`, for as many frames; 0 at first, so that the first frame freed here takes
+                                  // the slow path
 };
 
-class ThreadCache {
-public:
-    ~ThreadCache() {
-        for (FreeList& list : lists_) {
+// The calling thread's lists. Without a destructor of its own: that would be asked for at each access whether it has
+// been registered. `Emptier` does it instead, from the slow paths, which every frame kept here has been through.
+constinit thread_local std::array<FreeList, classes> lists{};
+
+struct Emptier {
+    ~Emptier() {
+        for (FreeList& list : lists) {
             release(std::exchange(list.head, nullptr));
             release(std::exchange(list.second, nullptr));
-            list.count = 0;
+            list.room = 0;
         }
-    }
-
-    void* allocate(std::size_t size_class) {
-        FreeList& list = lists_[size_class];
-        FreeFrame* frame = list.head;
-        if (!frame) [[unlikely]]
-            return refill(list, size_class);
-        list.head = frame->next;
-        --list.count;
-        return frame;
-    }
-
-    void free(void* memory, std::size_t size_class) noexcept {
-        FreeList& list = lists_[size_class];
-        if (list.count == batch_frames) [[unlikely]]
-            set_aside(list, size_class);
-        auto* frame = static_cast<FreeFrame*>(memory);
-        frame->next = list.head;
-        list.head = frame;
-        ++list.count;
-    }
-
-private:
-    // Apart from the fast paths, which then need no registers saved.
-    [[gnu::noinline]] static void* refill(FreeList& list, std::size_t size_class) {
-        FreeFrame* batch = list.second ? std::exchange(list.second, nullptr) : depot().take(size_class);
-        if (!batch) return ::operator new((size_class + 1) * class_size);
-        list.head = batch->next;
-        list.count = batch_frames - 1;
-        return batch;
-    }
-    [[gnu::noinline]] static void set_aside(FreeList& list, std::size_t size_class) noexcept {
-        if (list.second) depot().put(size_class, list.second);
-        list.second = std::exchange(list.head, nullptr);
-        list.count = 0;
     }
     static void release(FreeFrame* frame) noexcept {
         while (frame) ::operator delete(std::exchange(frame, frame->next));
     }
-    std::array<FreeList, classes> lists_{};
+    bool registered = false;
 };
+thread_local Emptier emptier;
 
-thread_local ThreadCache cache;
+void keep(FreeList& list, void* memory) noexcept {
+    auto* frame = static_cast<FreeFrame*>(memory);
+    frame->next = list.head;
+    list.head = frame;
+    --list.room;
+}
 
 std::size_t class_of(std::size_t bytes) noexcept {
     return (bytes - 1) / class_size;
+}
+
+// Apart from the fast paths, which then need no registers saved.
+[[gnu::noinline]] void* allocate_slowly(std::size_t bytes) {
+    const std::size_t size_class = class_of(bytes);
+    if (size_class >= classes) return ::operator new(bytes);
+    FreeList& list = lists[size_class];
+    FreeFrame* batch = list.second ? std::exchange(list.second, nullptr) : depot().take(size_class);
+    if (!batch) return ::operator new((size_class + 1) * class_size);
+    emptier.registered = true;
+    list.head = batch->next;
+    list.room = 1;
+    return batch;
+}
+
+[[gnu::noinline]] void free_slowly(void* memory, std::size_t bytes) noexcept {
+    const std::size_t size_class = class_of(bytes);
+    if (size_class >= classes) {
+        ::operator delete(memory);
+        return;
+    }
+    FreeList& list = lists[size_class];
+    emptier.registered = true;
+    if (list.head) {  // a full batch
+        if (list.second) depot().put(size_class, list.second);
+        list.second = std::exchange(list.head, nullptr);
+    }
+    list.room = batch_frames;
+    keep(list, memory);
 }
 
 }  // namespace
 
 void* allocate_frame(std::size_t bytes) {
     const std::size_t size_class = class_of(bytes);
-    return size_class < classes ? cache.allocate(size_class) : ::operator new(bytes);
+    if (size_class >= classes || !lists[size_class].head) [[unlikely]]
+        return allocate_slowly(bytes);
+    FreeList& list = lists[size_class];
+    FreeFrame* const frame = list.head;
+    list.head = frame->next;
+    ++list.room;
+    return frame;
 }
 
 void free_frame(void* frame, std::size_t bytes) noexcept {
     const std::size_t size_class = class_of(bytes);
-    if (size_class < classes)
-        cache.free(frame, size_class);
-    else
-        ::operator delete(frame);
+    if (size_class >= classes || lists[size_class].room == 0) [[unlikely]] {
+        free_slowly(frame, bytes);
+        return;
+    }
+    keep(lists[size_class], frame);
 }
 
 #endif

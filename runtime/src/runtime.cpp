@@ -30,7 +30,7 @@ Runtime::~Runtime() {
     CHAINRING_REQUIRE(root_.size() == 0, "a Runtime is destroyed before what was spawned in its root scope has run");
 }
 
-void Runtime::run_workers(detail::Child main) {
+void Runtime::run_workers(detail::Child& main) {
     CHAINRING_REQUIRE(!state_->ran, "a Runtime runs once");
     state_->ran = true;
     if (state_->host) {
@@ -42,7 +42,7 @@ void Runtime::run_workers(detail::Child main) {
     std::optional<detail::DumpSignal> dump;
     // Tasks that are in the root scope already begin with the first worker: until the main task is there, too, their
     // end is not the end of everything.
-    root_.children_.fetch_add(1, std::memory_order_relaxed);
+    root_.hold(true);
     try {
         dump.emplace(*state_, state_->options.dump_signal);
         first.attach();
@@ -50,12 +50,12 @@ void Runtime::run_workers(detail::Child main) {
     } catch (...) {
         state_->finish();
         for (std::thread& thread : threads) thread.join();
-        root_.children_.fetch_sub(1, std::memory_order_relaxed);
-        detail::Child::outermost(main.task()).destroy();  // it has not begun
+        root_.hold(false);
+        main.discard();
         throw;
     }
     launch_main(main);
-    root_.children_.fetch_sub(1, std::memory_order_relaxed);
+    root_.hold(false);
     if (state_->options.clock) state_->options.clock->attach(*this);
     {
         std::optional<detail::StopSignals> signals;
@@ -73,13 +73,13 @@ std::exception_ptr Runtime::main_failure() const noexcept {
     return root_.first_;
 }
 
-void Runtime::launch_main(detail::Child main) {
-    main.task().is_main = true;
-    state_->name_task(main.task(), "main");
+void Runtime::launch_main(detail::Child& main) {
+    main.is_main = true;
+    state_->name_task(main, "main");
     root_.launch_on(main, 0);
 }
 
-void Runtime::run_simulated(detail::Child main) {
+void Runtime::run_simulated(detail::Child& main) {
     if (state_->options.clock) state_->options.clock->attach(*this);
     {
         std::optional<detail::StopSignals> signals;

@@ -13,12 +13,8 @@ CHAINRING_BEGIN_NAMESPACE
 
 namespace detail {
 
-void Child::promise_type::FinalAwaiter::await_suspend(std::coroutine_handle<>) const noexcept {
-    task.worker()->task_ended(task);  // the loop frees the frame once the coroutine is off the stack
-}
-
-void Child::promise_type::unhandled_exception() noexcept {
-    scope->child_threw(*this, std::current_exception());
+void Child::threw(std::exception_ptr exception) noexcept {
+    scope->child_threw(*this, std::move(exception));
 }
 
 // Takes note of the request to end: the flag, or the shield's note, and the scopes that the request reaches.
@@ -72,16 +68,14 @@ Scope::~Scope() {
 // ---- children
 
 // On this worker; from a thread that is none of the runtime's, wherever there is room.
-void Scope::launch(detail::Child child) noexcept {
-    detail::TaskContext& task = child.task();
+void Scope::launch(detail::Child& task) noexcept {
     detail::Worker* here = detail::Worker::current();
     const bool colleague = here && &here->runtime() == runtime_->state_.get();
     task.set_worker(colleague ? *here : *runtime_->state_->workers.front());
     adopt(task);
 }
 
-void Scope::launch_on(detail::Child child, unsigned worker) noexcept {
-    detail::TaskContext& task = child.task();
+void Scope::launch_on(detail::Child& task, unsigned worker) noexcept {
     auto& workers = runtime_->state_->workers;
     CHAINRING_REQUIRE(worker < workers.size(), "spawn_on: there is no worker of that index");
     task.set_worker(*workers[worker]);
@@ -91,7 +85,6 @@ void Scope::launch_on(detail::Child child, unsigned worker) noexcept {
 
 void Scope::adopt(detail::TaskContext& task) noexcept {
     task.scope = this;
-    task.resume = detail::Child::outermost(task);
     task.deadline = deadline_;
     static_cast<detail::CancelNode&>(task).run = deliver_cancel;
     {
@@ -102,7 +95,7 @@ void Scope::adopt(detail::TaskContext& task) noexcept {
         if (first_child_) first_child_->sibling_prev = &task;
         first_child_ = &task;
         had_children_ = true;
-        children_.fetch_add(1, std::memory_order_relaxed);
+        count(1);
         if (running_ >= limit_) {
             detail::RunNode& node = task;
             (held_last_ ? held_last_->next : held_first_) = &node;
@@ -152,31 +145,71 @@ void Scope::child_threw(detail::TaskContext& child, std::exception_ptr exception
     cancel();
 }
 
-void Scope::unlink(detail::TaskContext& child) noexcept {
+// Counts a child that there is not, so that the end of the others is not the end of everything. Taking that back ends
+// nothing.
+void Scope::hold(bool on) noexcept {
+    const std::lock_guard lock(mutex_);
+    count(on ? 1 : std::size_t{0} - 1);
+}
+
+// With the mutex held.
+void Scope::count(std::size_t more) noexcept {
+    children_.store(children_.load(std::memory_order_relaxed) + more, std::memory_order_release);
+}
+
+// On the worker where it ended: takes it from the list and, unless a cancel is on its way to it, frees it.
+void Scope::child_ended(detail::Child& child) noexcept {
+    RuntimeState& state = *runtime_->state_;
+    if (child.is_main) [[unlikely]]
+        state.main_has_ended();
+    if (child.named) [[unlikely]]
+        state.forget_name(child);
     detail::TaskContext* next = nullptr;
+    Join* joiner = nullptr;
+    bool freed = false, last = false;
     {
         const std::lock_guard lock(mutex_);
         (child.sibling_prev ? child.sibling_prev->sibling_next : first_child_) = child.sibling_next;
         if (child.sibling_next) child.sibling_next->sibling_prev = child.sibling_prev;
         --running_;
         next = take_held();
+        freed = child.cancel_post.end();  // no asker finds it any more
+        if (freed) last = count_down(joiner);
     }
     if (next) detail::schedule_new(*next);  // it counts as a child, so the scope is still there
+    if (freed) child.free();                // else the cancel's handler does
+    if (last) none_left(joiner, state);
 }
 
-void Scope::child_ended() noexcept {
-    const bool root = owner_ == nullptr;
+// One whose cancel has come after its end, on the worker that the cancel came to.
+void Scope::child_freed() noexcept {
     RuntimeState& state = *runtime_->state_;
-    const std::size_t before = children_.fetch_sub(1, std::memory_order_acq_rel);
-    if (before == (joining | 1)) {
-        joiner_->wake();  // it waits for exactly this, so the scope is still there until then
-    } else if (root && before == 1) {
-        {
-            const std::lock_guard lock(mutex_);
-            joined_ = true;
-        }
-        state.finish();
+    Join* joiner = nullptr;
+    bool last = false;
+    {
+        const std::lock_guard lock(mutex_);
+        last = count_down(joiner);
     }
+    if (last) none_left(joiner, state);
+}
+
+// With the mutex held. True: that was the last one, for which `joiner` (null: none yet) or, at the root, the runtime
+// waits. Whoever has no joiner to wake must not touch the scope once the mutex is free.
+bool Scope::count_down(Join*& joiner) noexcept {
+    count(std::size_t{0} - 1);
+    if (children_.load(std::memory_order_relaxed) != 0) return false;
+    if (!owner_) joined_ = true;
+    joiner = joiner_;
+    return joiner || !owner_;
+}
+
+// The joiner waits for exactly this, so the scope is there until it has been woken.
+void Scope::none_left(Join* joiner, RuntimeState& state) noexcept {
+    if (!joiner) {
+        state.finish();
+        return;
+    }
+    joiner->wake();
 }
 
 // ---- join
@@ -198,9 +231,14 @@ bool Scope::begin_join(Join& join, detail::FrameNode& node, std::coroutine_handl
     CHAINRING_REQUIRE(!joined_, "a Scope is joined once");
     CHAINRING_REQUIRE(!joiner_, "a Scope is joined once");
     node.context->is_cancelled();  // the children are to know it
-    joiner_ = &join;
     join.begin_exactly(node, handle, join.limit_);
-    if ((children_.fetch_or(joining, std::memory_order_acq_rel) & ~joining) != 0) return true;
+    bool waits = false;
+    {
+        const std::lock_guard lock(mutex_);
+        joiner_ = &join;
+        waits = children_.load(std::memory_order_relaxed) != 0;
+    }
+    if (waits) return true;
     join.stay();
     return false;
 }
@@ -225,13 +263,19 @@ void Scope::cancel() noexcept {
         if (child->request.ask()) child->tell_worker();
 }
 
+void Scope::free_ended(detail::TaskContext& task) noexcept {
+    Scope& scope = *task.scope;
+    detail::Child::of(task).free();
+    scope.child_freed();
+}
+
 // On a worker where the task waits, or has waited when the node was posted; see cancel_state.hpp.
 void Scope::deliver_cancel(detail::InboxNode& node) noexcept {
     auto& task = static_cast<detail::TaskContext&>(static_cast<detail::CancelNode&>(node));
     detail::Worker& here = *detail::Worker::current();
     do {
         if (!task.cancel_post.begin_look()) {
-            here.free_task(task);
+            free_ended(task);
             return;
         }
         // Only the worker where a wait began ends it, so a task that waits here stays while this looks. waiting() is
@@ -239,7 +283,7 @@ void Scope::deliver_cancel(detail::InboxNode& node) noexcept {
         if (!task.request.waiting()) continue;
         if (detail::Worker* where = task.worker(); where != &here) {
             if (!task.cancel_post.hand_on())
-                here.free_task(task);
+                free_ended(task);
             else
                 where->post(node);
             return;

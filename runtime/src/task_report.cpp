@@ -217,8 +217,7 @@ void TaskReport::describe(const TaskContext& task, std::size_t depth, const Scop
         }
         text_ += ", for " + seconds(task.worker()->ticks_ago(task.since));
     } else {
-        const bool begun = task.resume != Child::outermost(const_cast<TaskContext&>(task));
-        text_ += begun ? "runnable" : "has not begun";
+        text_ += task.resume ? "runnable" : "has not begun";
     }
     if (task.cancelled) text_ += "; cancelled";
     if (task.shields > 0) text_ += task.behind_shield ? "; shielded, cancelled" : "; shielded";

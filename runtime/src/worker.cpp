@@ -37,7 +37,9 @@ Worker::Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> b
     : runtime_(runtime),
       index_(index),
       backend_(std::move(backend)),
-      run_queue_(runtime.options.steal != Steal::never && runtime.options.workers > 1 ? &runtime.injection : nullptr) {
+      run_queue_(runtime.options.steal != Steal::never && runtime.options.workers > 1 ? &runtime.injection : nullptr),
+      wake_cost_(runtime.options.spin),
+      learns_spin_(runtime.learn_spin) {
     backend_->buffers().set_owner(*this);
 }
 
@@ -170,12 +172,18 @@ bool Worker::resume(TaskContext& task) noexcept {
     task.leaf = nullptr;  // its frame may go while the task runs
     task.set_worker(*this);
     running_.store(&task, std::memory_order_relaxed);
-    task.resume.resume();  // afterwards the task may be anywhere
+    if (!task.resume) task.resume = Child::of(task).begin();
+    if (task.resume) [[likely]]
+        task.resume.resume();  // afterwards the task may be anywhere
+    else
+        ended_ = &task;
+    TaskContext* const ended = std::exchange(ended_, nullptr);
+    if (ended) Child::of(*ended).clear();  // users' destructors: a part of the task, for reports
     if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
     running_.store(nullptr, std::memory_order_relaxed);
     if (!exception_trace_.empty()) exception_trace_.clear();
-    if (!ended_) return false;
-    finish_task(*std::exchange(ended_, nullptr));
+    if (!ended) return false;
+    ended->scope->child_ended(Child::of(*ended));
     return true;
 }
 
@@ -204,6 +212,7 @@ bool Worker::reap() noexcept {
     }
     if (runtime_.may_spin && spin()) return false;
     runtime_.idle_workers.fetch_add(1, std::memory_order_relaxed);  // a hint for those who have work to share
+    wake_cost_.announced();
     park_.announce();
     if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit() && !runtime_.safepoint.wanted()) {
         bump(parks_);
@@ -216,6 +225,7 @@ bool Worker::reap() noexcept {
 
 void Worker::sleep() noexcept {
     backend_->wait(timers_.next());
+    if (learns_spin_ && wake_cost_.was_sent()) wake_cost_.arrived(std::chrono::steady_clock::now());
     woken();
 }
 
@@ -234,7 +244,7 @@ bool Worker::spin() noexcept {
         return false;
     }
     const Instant start = std::chrono::steady_clock::now();
-    const Instant until = std::min(start + runtime_.options.spin, timers_.next());
+    const Instant until = std::min(start + wake_cost_.value(), timers_.next());
     do {
         if (backend_->spin() || !nothing_arrived()) {
             spin_backoff_ = 0;
@@ -263,19 +273,6 @@ void Worker::make_runnable(TaskContext& task) noexcept {
     if (runtime_.options.steal == Steal::eager) share_load();
 }
 
-void Worker::finish_task(TaskContext& task) noexcept {
-    task.scope->unlink(task);
-    if (task.cancel_post.end()) free_task(task);  // else the cancel that is on its way does
-}
-
-void Worker::free_task(TaskContext& task) noexcept {
-    Scope& scope = *task.scope;
-    if (task.is_main) runtime_.main_has_ended();
-    if (task.named) runtime_.forget_name(task);
-    Child::outermost(task).destroy();
-    scope.child_ended();
-}
-
 void schedule_new(TaskContext& task) noexcept {
     Worker& worker = *task.worker();
     Worker* here = Worker::current();
@@ -296,6 +293,11 @@ void send_to(Worker& worker, TaskContext& task, void (*arrive)(InboxNode&) noexc
     RunNode& node = task;
     node.run = arrive;
     worker.post(node);
+}
+
+std::coroutine_handle<> end_task(TaskContext& task) noexcept {
+    task.worker()->task_ended(task);
+    return std::noop_coroutine();
 }
 
 void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept {

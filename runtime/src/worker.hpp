@@ -8,7 +8,7 @@
 //   3 resume runnable tasks, at most `task_budget`, then read the clock for the limits that they have begun
 //   4 flush what they wrote (one gathered send for each Link)
 //   5 hand everything to the backend and deliver completions: without waiting while tasks are runnable; else look for
-//     tasks elsewhere (injected ones, then those of other workers), else spin for options.spin, else park
+//     tasks elsewhere (injected ones, then those of other workers), else spin for a while, else park
 // A task that never stops yielding delays I/O, timers and posts by at most one budget.
 #pragma once
 
@@ -25,6 +25,7 @@
 #include "runtime/src/run_queue.hpp"
 #include "runtime/src/task_report.hpp"
 #include "runtime/src/timer_queue.hpp"
+#include "runtime/src/wake_cost.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -102,6 +103,7 @@ public:
     bool wake_if_parked() noexcept {  // true: it was
         if (!park_.must_wake()) return false;
         wakes_.fetch_add(1, std::memory_order_relaxed);
+        if (learns_spin_) wake_cost_.sent(std::chrono::steady_clock::now());
         backend_->wake();
         return true;
     }
@@ -115,8 +117,6 @@ public:
     void make_runnable(TaskContext& task) noexcept;  // here, or where its affinity says
     TaskContext* running() const noexcept { return running_.load(std::memory_order_relaxed); }
     void task_ended(TaskContext& task) noexcept { ended_ = &task; }  // by the task's final suspension
-    void finish_task(TaskContext& task) noexcept;                    // takes it from its scope, and frees it
-    void free_task(TaskContext& task) noexcept;                      // when nobody can reach it any more
 
     void flush_later(FlushNode& node) noexcept;
     // `feed` is called when buffers are back; it is the same for all nodes.
@@ -218,10 +218,14 @@ private:
 
     Counter passes_{0}, resumed_{0}, completions_{0}, parks_{0}, taken_{0}, starvings_{0}, spilled_{0};
     Counter lent_{0}, in_flight_{0}, steals_{0}, injected_{0};
-    Counter wakes_{0};                   // any thread adds
     std::atomic<std::size_t> links_{0};  // read by others to place new Links
 
-    std::atomic<unsigned> guests_{0};  // foreign threads inside of post() or a buffer's return
+    // Foreign threads inside of post() or a buffer's return. Not on the line of the counters, which the worker writes
+    // all the time.
+    alignas(64) std::atomic<unsigned> guests_{0};
+    Counter wakes_{0};  // any thread adds
+    WakeCost wake_cost_;
+    const bool learns_spin_;  // the program leaves it to the worker how long it spins: as long as a wake takes of late
     Inbox<InboxNode> inbox_;
     ParkState<> park_;
 };

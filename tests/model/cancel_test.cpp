@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // A cancel on its way to a task: CancelRequest and CancelPost, used as in runtime/src/scope.cpp (deliver_cancel,
-// cancel), worker.hpp (suspend, resume) and worker.cpp (finish_task), over the Inbox and ParkState of two workers.
+// cancel, child_ended) and worker.hpp (suspend, resume), over the Inbox and ParkState of two workers.
 #include "runtime/include/chainring/cancel_state.hpp"
 #include "runtime/src/inbox.hpp"
 #include "runtime/src/park_state.hpp"
@@ -63,11 +63,13 @@ struct World {
         suspend(1);
     }
     void finish() {
+        bool freed_here = false;
         {
             const std::lock_guard lock(scope);
             listed = false;
+            freed_here = post.end();
         }
-        if (post.end()) free();
+        if (freed_here) free();
     }
     void free() {
         ++freed;

@@ -110,7 +110,7 @@ private:
 };
 
 template <class T, class Fn, class... Args>
-Child run_started(HandleReference<T> state, Fn fn, Args... args) {
+Task<> run_started(HandleReference<T> state, Fn fn, Args... args) {
     try {
         auto task = std::invoke(std::move(fn), std::move(args)...);
         auto value = co_await Held(std::move(task));
@@ -186,8 +186,8 @@ auto Scope::start(Fn&& fn, Args&&... args)
     -> Handle<typename std::invoke_result_t<std::decay_t<Fn>, std::decay_t<Args>...>::value_type> {
     using T = typename std::invoke_result_t<std::decay_t<Fn>, std::decay_t<Args>...>::value_type;
     detail::HandleReference<T> state(new detail::HandleState<T>);
-    launch(detail::run_started<T, std::decay_t<Fn>, std::decay_t<Args>...>(state, std::forward<Fn>(fn),
-                                                                           std::forward<Args>(args)...));
+    launch(detail::make_child(detail::run_started<T, std::decay_t<Fn>, std::decay_t<Args>...>, state,
+                              std::forward<Fn>(fn), std::forward<Args>(args)...));
     return Handle<T>(std::move(state));
 }
 

@@ -67,7 +67,8 @@ struct RuntimeOptions {
     Steal steal = Steal::overloaded;  // among several workers
     // How long at most an idle worker looks for work before it parks in the kernel. It backs off when that does not
     // pay: after each spin in vain it parks at once for twice as many times. 0, or a clock, or more workers than CPUs:
-    // not at all. automatic_spin: 20 us, what a wake costs, among several workers, which wake each other; none for one.
+    // not at all. automatic_spin: as long as it takes to wake that worker of late, from 2 to 50 us (20 until it was
+    // woken a few times), among several workers, which wake each other; none for one.
     static constexpr Duration automatic_spin{-1};
     Duration spin = automatic_spin;
     Duration stop_grace = std::chrono::seconds(10);  // draining ends after this, and what is left is cancelled
@@ -116,8 +117,7 @@ public:
     template <class Fn, class... Args>
     void run(Fn&& fn, Args&&... args) {
         Scope::check<Fn, Args...>();
-        run_workers(detail::run_child<std::decay_t<Fn>, std::decay_t<Args>...>(std::forward<Fn>(fn),
-                                                                               std::forward<Args>(args)...));
+        run_workers(detail::make_child(std::forward<Fn>(fn), std::forward<Args>(args)...));
     }
 
     // Begins draining; a second call cancels. Any thread, and async-signal-safe.
@@ -149,9 +149,9 @@ private:
     friend class detail::Worker;
     friend class detail::sim::Host;
     Runtime(const RuntimeOptions& options, detail::sim::Host& host);
-    void run_workers(detail::Child main);
-    void run_simulated(detail::Child main);
-    void launch_main(detail::Child main);
+    void run_workers(detail::Child& main);
+    void run_simulated(detail::Child& main);
+    void launch_main(detail::Child& main);
     std::exception_ptr main_failure() const noexcept;
 
     std::unique_ptr<RuntimeState> state_;

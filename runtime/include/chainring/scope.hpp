@@ -30,18 +30,21 @@
 #include <chainring/task.hpp>
 #include <chainring/task_context.hpp>
 #include <chainring/time.hpp>
+#include <chainring/trap.hpp>
 
 #include <atomic>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <functional>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 
 class Runtime;
+class RuntimeState;
 template <class T>
 class Handle;
 
@@ -50,42 +53,102 @@ namespace detail {
 class TaskReport;
 class Shield;
 
-// The outermost coroutine of a spawned task: it keeps the callable and its arguments alive and holds the TaskContext.
-// Its frame is freed by the worker's loop after the last resume, never from inside the coroutine.
-class Child {
+// A spawned task: its TaskContext, and the callable and its arguments, which live as long as the coroutine that they
+// began. Memory is one piece, and the coroutine's frame, which the call makes on the worker where the task begins.
+class Child : public TaskContext {
 public:
-    class promise_type final : public Frame, public TaskContext {
-    public:
-        promise_type() noexcept { context = this; }
-        Child get_return_object() noexcept { return Child(*this); }
-        std::suspend_always initial_suspend() const noexcept { return {}; }
-        struct FinalAwaiter {
-            TaskContext& task;
-            bool await_ready() const noexcept { return false; }
-            void await_suspend(std::coroutine_handle<>) const noexcept;
-            void await_resume() const noexcept {}
-        };
-        FinalAwaiter final_suspend() noexcept { return FinalAwaiter{*this}; }
-        void return_void() const noexcept {}
-        void unhandled_exception() noexcept;
-    };
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
 
-    // The coroutine that the task lives in. Only spawned tasks have a TaskContext, so each is one of these.
-    static std::coroutine_handle<> outermost(TaskContext& task) noexcept {
-        return std::coroutine_handle<promise_type>::from_promise(static_cast<promise_type&>(task));
+    // All that has a TaskContext is a Child.
+    static Child& of(TaskContext& task) noexcept { return static_cast<Child&>(task); }
+
+    // On the worker that begins the task: calls the callable. Null, and the scope was told, when that has thrown.
+    std::coroutine_handle<> begin() noexcept { return operations_.begin(*this); }
+    // After the coroutine's end, there: destroys it and what it was given. A TaskContext is left.
+    void clear() noexcept { operations_.clear(*this); }
+    // After clear(), when nobody can reach the TaskContext any more; any thread.
+    void free() noexcept { free_frame(this, operations_.bytes); }
+    // One that was never launched.
+    void discard() noexcept {
+        clear();
+        free();
     }
 
-    TaskContext& task() const noexcept { return *task_; }
+protected:
+    struct Operations {
+        std::coroutine_handle<> (*begin)(Child&) noexcept;
+        void (*clear)(Child&) noexcept;
+        std::size_t bytes;
+    };
+    explicit Child(const Operations& operations) noexcept : operations_(operations) { outermost_.context = this; }
+    void threw(std::exception_ptr exception) noexcept;  // tells the scope
+    FrameNode outermost_;                               // the end of the coroutine's chain of awaits
 
 private:
-    explicit Child(TaskContext& task) noexcept : task_(&task) {}
-    TaskContext* task_;
+    const Operations& operations_;
+};
+static_assert(std::is_trivially_destructible_v<TaskContext>, "Child::free ends it by giving back its memory");
+
+template <class Fn, class... Args>
+class ChildOf final : public Child {
+public:
+    template <class... Given>
+    static Child& make(Given&&... given) {
+        return *new ChildOf(std::forward<Given>(given)...);
+    }
+    static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
+    static void operator delete(void* child, std::size_t bytes) noexcept { free_frame(child, bytes); }
+    ~ChildOf() {}  // clear() has ended body_
+
+private:
+    // Members are destroyed from the last to the first.
+    struct Body {
+        template <class GivenFn, class... Given>
+        explicit Body(GivenFn&& given_fn, Given&&... given)
+            : fn(std::forward<GivenFn>(given_fn)), args(std::forward<Given>(given)...) {}
+        Fn fn;
+        std::tuple<Args...> args;
+        Task<> task;
+    };
+
+    template <class... Given>
+    explicit ChildOf(Given&&... given) : Child(operations), body_(std::forward<Given>(given)...) {
+        static_assert(alignof(ChildOf) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "arguments of a task are not over-aligned");
+    }
+
+    static std::coroutine_handle<> begin_body(Child& child) noexcept {
+        auto& self = static_cast<ChildOf&>(child);
+        Body& body = self.body_;
+        try {
+            body.task =
+                std::apply([&](Args&... args) -> Task<> { return std::invoke(std::move(body.fn), std::move(args)...); },
+                           body.args);
+        } catch (...) {
+            self.threw(std::current_exception());
+            return nullptr;
+        }
+        CHAINRING_REQUIRE(body.task.handle_, "an empty Task was spawned");
+        CHAINRING_REQUIRE(!body.task.handle_.promise().started(), "a Task is awaited at most once");
+        body.task.handle_.promise().begin(self, self.outermost_);
+        return body.task.handle_;
+    }
+    static void clear_body(Child& child) noexcept {
+        auto& self = static_cast<ChildOf&>(child);
+        if (const auto& task = self.body_.task.handle_; task && task.promise().exception()) [[unlikely]]
+            self.threw(task.promise().exception());
+        self.body_.~Body();
+    }
+    static constexpr Operations operations{begin_body, clear_body, sizeof(ChildOf)};
+
+    union {
+        Body body_;
+    };
 };
 
 template <class Fn, class... Args>
-Child run_child(Fn fn, Args... args) {
-    auto task = std::invoke(std::move(fn), std::move(args)...);  // not inside the co_await: GCC 12 destroys such
-    co_await std::move(task);                                    // temporaries twice
+Child& make_child(Fn&& fn, Args&&... args) {
+    return ChildOf<std::decay_t<Fn>, std::decay_t<Args>...>::make(std::forward<Fn>(fn), std::forward<Args>(args)...);
 }
 
 }  // namespace detail
@@ -100,8 +163,7 @@ public:
     template <class Fn, class... Args>
     void spawn(Fn&& fn, Args&&... args) {
         check<Fn, Args...>();
-        launch(detail::run_child<std::decay_t<Fn>, std::decay_t<Args>...>(std::forward<Fn>(fn),
-                                                                          std::forward<Args>(args)...));
+        launch(detail::make_child(std::forward<Fn>(fn), std::forward<Args>(args)...));
     }
 
     // Starts the child on worker `worker` (0 up to Runtime::workers() - 1; traps otherwise), where it stays: it is not
@@ -109,9 +171,7 @@ public:
     template <class Fn, class... Args>
     void spawn_on(unsigned worker, Fn&& fn, Args&&... args) {
         check<Fn, Args...>();
-        launch_on(detail::run_child<std::decay_t<Fn>, std::decay_t<Args>...>(std::forward<Fn>(fn),
-                                                                             std::forward<Args>(args)...),
-                  worker);
+        launch_on(detail::make_child(std::forward<Fn>(fn), std::forward<Args>(args)...), worker);
     }
 
     // As spawn, for a Task<T>; the value is awaited through the Handle (include <chainring/handle.hpp>).
@@ -152,17 +212,15 @@ public:
     void cancel() noexcept;
 
     // Children that have not ended, those held back by the limit included.
-    std::size_t size() const noexcept { return children_.load(std::memory_order_acquire) & ~joining; }
+    std::size_t size() const noexcept { return children_.load(std::memory_order_acquire); }
 
 private:
     friend class Runtime;
-    friend class detail::Child::promise_type;
+    friend class detail::Child;
     friend class detail::Worker;
     friend class detail::TaskReport;
     friend class detail::TaskContext;
     friend class detail::Shield;
-
-    static constexpr std::size_t joining = std::size_t{1} << 63;
 
     struct RootTag {};
     Scope(RootTag, Runtime& runtime) noexcept;
@@ -172,14 +230,19 @@ private:
         static_assert(std::is_invocable_r_v<Task<>, std::decay_t<Fn>, std::decay_t<Args>...>,
                       "spawn takes a callable that returns Task<> for these arguments; its arguments are moved in");
     }
-    void launch(detail::Child child) noexcept;
-    void launch_on(detail::Child child, unsigned worker) noexcept;
+    void launch(detail::Child& child) noexcept;
+    void launch_on(detail::Child& child, unsigned worker) noexcept;
     void adopt(detail::TaskContext& task) noexcept;
     bool begin_join(Join& join, detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void end_join();
     void child_threw(detail::TaskContext& child, std::exception_ptr exception) noexcept;
-    void unlink(detail::TaskContext& child) noexcept;
-    void child_ended() noexcept;
+    void child_ended(detail::Child& child) noexcept;
+    void child_freed() noexcept;
+    void count(std::size_t more) noexcept;
+    void hold(bool on) noexcept;
+    bool count_down(Join*& joiner) noexcept;
+    static void none_left(Join* joiner, RuntimeState& state) noexcept;
+    static void free_ended(detail::TaskContext& task) noexcept;
     detail::TaskContext* take_held() noexcept;
     static void deliver_cancel(detail::InboxNode& node) noexcept;
 
@@ -191,8 +254,8 @@ private:
     std::uint8_t shields_ = 0;           // the owner's shielded regions when it made the scope
     Instant deadline_ = Instant::max();  // the owner's when it made the scope
 
-    // Guards the list, the fields of the children marked "scope", and what follows up to cancelled_; held for a few
-    // stores.
+    // Guards the list, the fields of the children marked "scope", and what follows, timed_out_ aside; held for a few
+    // stores. A child's begin takes it once, and its end once: more would show in the cost of both.
     detail::SpinLock mutex_;
     detail::TaskContext* first_child_ = nullptr;
     detail::InboxNode* held_first_ = nullptr;  // RunNodes of children that the limit holds back
@@ -204,10 +267,9 @@ private:
     bool had_children_ = false;
     bool joined_ = false;
     bool timed_out_ = false;  // the owner's worker
-    Join* joiner_ = nullptr;  // set before `joining` is, read by whoever takes the count to zero after that
-
-    // Children not ended, and the flag `joining`. acq_rel: the join sees all that the children wrote. Whoever takes the
-    // count to zero with `joining` set wakes the joiner; after a decrement that does not, the scope may be gone.
+    Join* joiner_ = nullptr;  // whoever takes the count to zero wakes it
+    // Children that are not gone yet: ended, and freed of what they were given. Written with the mutex held; after a
+    // change to zero the scope may be gone as soon as the mutex is given back. Release, for size().
     std::atomic<std::size_t> children_{0};
 };
 

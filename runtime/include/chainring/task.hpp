@@ -32,6 +32,9 @@ class Task;
 
 namespace detail {
 
+template <class Fn, class... Args>
+class ChildOf;
+
 // Awaits an operation where it stands. GCC 12 copies what await_transform returns by reference; this it copies gladly.
 template <class Operation>
 class InPlace {
@@ -92,7 +95,9 @@ public:
         bool await_ready() const noexcept { return false; }
         template <class Promise>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> handle) const noexcept {
-            return transfer(*handle.promise().context, handle.promise().continuation_);
+            TaskPromiseBase& promise = handle.promise();
+            if (!promise.continuation_) return end_task(*promise.context);
+            return transfer(*promise.context, promise.continuation_);
         }
         void await_resume() const noexcept {}
     };
@@ -115,6 +120,11 @@ public:
         parent = &parent_node;
         context = parent_node.context;
         return transfer(*context, self);
+    }
+    // The same for the task's own coroutine, which nobody awaits.
+    void begin(TaskContext& task, FrameNode& outermost) noexcept {
+        context = &task;
+        parent = &outermost;
     }
     bool started() const noexcept {
         return context != nullptr;
@@ -174,6 +184,7 @@ public:
     void take() const {
         if (exception_) std::rethrow_exception(exception_);
     }
+    const std::exception_ptr& exception() const noexcept { return exception_; }
 
 private:
     std::exception_ptr exception_;
@@ -222,6 +233,8 @@ public:
 
 private:
     friend promise_type;
+    template <class Fn, class... Args>
+    friend class detail::ChildOf;
     explicit Task(std::coroutine_handle<promise_type> handle) noexcept : handle_(handle) {}
     void destroy() noexcept {
         if (!handle_) return;

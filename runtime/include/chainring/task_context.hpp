@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// TaskContext: one per spawned task, and what the scheduler moves. It is a base of the promise of the task's outermost
-// coroutine, Child. Thread rules: a task is owned by the worker that runs it, or, while it waits, by the worker where
+// TaskContext: one per spawned task, and what the scheduler moves. It is a base of what Scope::spawn makes, Child.
+// Thread rules: a task is owned by the worker that runs it, or, while it waits, by the worker where
 // the wait began: that one alone ends the wait. A runnable task is owned by the queue that holds it. The fields are the
 // owner's, except those that the owning Scope guards with its mutex ("scope") and those marked "any thread".
 //
@@ -99,7 +99,7 @@ struct CancelNode : InboxNode {};  // brings a cancel to it
 
 class TaskContext : public RunNode, public CancelNode {
 public:
-    std::coroutine_handle<> resume;     // what to resume next
+    std::coroutine_handle<> resume;     // what to resume next; null: the task has not begun
     Waiter* waiter = nullptr;           // what it waits on, while suspended in an operation
     FrameNode* leaf = nullptr;          // the innermost frame while suspended in an operation; null while it runs
     Scope* open_scopes = nullptr;       // the scopes that this task has made and not yet joined, newest first
@@ -151,6 +151,10 @@ inline constexpr std::uint8_t max_transfers = 64;
 // Puts the running task, the caller's, at the tail of its worker's run queue, to be resumed at `handle`. From then on
 // it may run on another worker.
 void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept;
+
+// The task's own coroutine has ended and is suspended for good: the worker's loop frees the task once control is back
+// there, which the returned noop coroutine brings about.
+std::coroutine_handle<> end_task(TaskContext& task) noexcept;
 
 // The handle to transfer control to, or the noop coroutine when the task has to go through the run queue first.
 inline std::coroutine_handle<> transfer(TaskContext& task, std::coroutine_handle<> handle) noexcept {

@@ -105,7 +105,7 @@ void Host::make_offloaded(OffloadPool& pool, OffloadedCall& call) noexcept {
 
 // ---- life
 
-void Host::begin(Runtime& runtime, Child main) {
+void Host::begin(Runtime& runtime, Child& main) {
     RuntimeState& state = *runtime.state_;
     runtime_ = &runtime;
     ++starts_;
@@ -127,7 +127,7 @@ bool Host::over() const noexcept {
     return true;
 }
 
-void Host::run_alone(Runtime& runtime, Child main) {
+void Host::run_alone(Runtime& runtime, Child& main) {
     begin(runtime, main);
     const auto outcome = simulation_.run(Instant::max(), [this] { return over(); });
     std::string why;
@@ -139,7 +139,7 @@ void Host::run_alone(Runtime& runtime, Child main) {
     if (!why.empty()) throw std::runtime_error(why);
 }
 
-void Host::start(const RuntimeOptions& options, std::function<Child()> make_main) {
+void Host::start(const RuntimeOptions& options, std::function<Child&()> make_main) {
     CHAINRING_REQUIRE(!running(), "a host of the simulated world runs one process at a time");
     owned_.reset(new Runtime(options, *this));
     owned_->state_->ran = true;

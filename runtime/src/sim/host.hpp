@@ -63,9 +63,9 @@ public:
     // ---- life
     // Plays a Runtime that was made outside, until its run is over. Throws std::runtime_error, with what every task
     // waits for, when nothing can happen any more.
-    void run_alone(Runtime& runtime, Child main);
+    void run_alone(Runtime& runtime, Child& main);
     // Starts a process; its Runtime is this host's own. Traps unless idle.
-    void start(const RuntimeOptions& options, std::function<Child()> make_main);
+    void start(const RuntimeOptions& options, std::function<Child&()> make_main);
     void kill() noexcept;  // nothing when idle
     void request_stop() noexcept;
     bool reset_connection();  // one of its process's, drawn; false: it has none
@@ -98,7 +98,7 @@ private:
         Part part = Part::tasks;
     };
 
-    void begin(Runtime& runtime, Child main);
+    void begin(Runtime& runtime, Child& main);
     bool over() const noexcept;
     void live_out_afterlife();
     void begin_offload(OffloadPool& pool) noexcept;
