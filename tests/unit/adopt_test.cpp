@@ -72,7 +72,7 @@ void check_options(int fd) {
 
 }  // namespace
 
-TEST_CASE("a connected socket from elsewhere becomes a Link, whichever mode it was in") {
+TEST_CASE("a connected socket from elsewhere becomes a Link, whichever mode it was in" * not_simulated()) {
     for (const int flags : {0, static_cast<int>(SOCK_NONBLOCK)}) {
         in_runtime(
             [](int type) -> Task<> {
@@ -96,7 +96,7 @@ TEST_CASE("a connected socket from elsewhere becomes a Link, whichever mode it w
     }
 }
 
-TEST_CASE("an adopted TCP connection is set up as our own are") {
+TEST_CASE("an adopted TCP connection is set up as our own are" * not_simulated()) {
     in_runtime([]() -> Task<> {
         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
         const Address to = listener.address();
@@ -112,7 +112,7 @@ TEST_CASE("an adopted TCP connection is set up as our own are") {
     });
 }
 
-TEST_CASE("a listening socket from elsewhere becomes a Listener") {
+TEST_CASE("a listening socket from elsewhere becomes a Listener" * not_simulated()) {
     for (const bool unix_path : {false, true}) {
         in_runtime(
             [](bool with_path) -> Task<> {
@@ -146,7 +146,7 @@ TEST_CASE("a listening socket from elsewhere becomes a Listener") {
     }
 }
 
-TEST_CASE("what cannot be adopted is refused with a reason, and stays the caller's") {
+TEST_CASE("what cannot be adopted is refused with a reason, and stays the caller's" * not_simulated()) {
     const int before = descriptors();
     in_runtime([]() -> Task<> {
         std::array<int, 2> pipe_ends{};
@@ -179,7 +179,7 @@ TEST_CASE("what cannot be adopted is refused with a reason, and stays the caller
     CHECK(descriptors() == before);
 }
 
-TEST_CASE("a Listener's socket options are those of each connection; connect has its own") {
+TEST_CASE("a Listener's socket options are those of each connection; connect has its own" * not_simulated()) {
     in_runtime([]() -> Task<> {
         ListenOptions options;
         options.socket = all_options();
@@ -201,7 +201,8 @@ TEST_CASE("a Listener's socket options are those of each connection; connect has
     });
 }
 
-TEST_CASE("an option that the kernel refuses is the error of bind and connect; those of TCP mean nothing to unix") {
+TEST_CASE("an option that the kernel refuses is the error of bind and connect; those of TCP mean nothing to unix" *
+          not_simulated()) {
     const int before = descriptors();
     in_runtime([]() -> Task<> {
         ListenOptions options;
@@ -218,7 +219,7 @@ TEST_CASE("an option that the kernel refuses is the error of bind and connect; t
     CHECK(descriptors() == before);
 }
 
-TEST_CASE("tcp_info counts what has gone each way") {
+TEST_CASE("tcp_info counts what has gone each way" * not_simulated()) {
     in_runtime([]() -> Task<> {
         auto pair = co_await connected();
         const std::string text(100'000, 't');
@@ -244,7 +245,7 @@ TEST_CASE("tcp_info counts what has gone each way") {
     });
 }
 
-TEST_CASE("sending to a peer that is gone raises no SIGPIPE") {
+TEST_CASE("sending to a peer that is gone raises no SIGPIPE" * not_simulated()) {
     static std::atomic<int> raised;
     raised = 0;
     const auto before = std::signal(SIGPIPE, [](int) { ++raised; });

@@ -68,7 +68,7 @@ Task<SamePort> same_port(const char* first_stuck, const char* second_stuck, std:
 
 }  // namespace
 
-TEST_CASE("dial takes addresses and names; what is neither is an invalid address") {
+TEST_CASE("dial takes addresses and names; what is neither is an invalid address" * not_simulated()) {
     NameServer names;
     names.set("server.test", {"127.0.0.1"});
     in_runtime([]() -> Task<> {
@@ -94,7 +94,7 @@ TEST_CASE("dial takes addresses and names; what is neither is an invalid address
     });
 }
 
-TEST_CASE("dial reaches unix listeners") {
+TEST_CASE("dial reaches unix listeners" * not_simulated()) {
     in_runtime([]() -> Task<> {
         auto listener = (co_await Listener::bind("unix:@chainring-dial-" + std::to_string(::getpid()))).value();
         auto link = co_await dial(listener.address().to_string());
@@ -102,7 +102,8 @@ TEST_CASE("dial reaches unix listeners") {
     });
 }
 
-TEST_CASE("an address that refuses makes room for the next one at once; when all do, the first one's error is told") {
+TEST_CASE("an address that refuses makes room for the next one at once; when all do, the first one's error is told" *
+          not_simulated()) {
     Timed timed;
     in_runtime_with(timed.options, []() -> Task<> {
         const DeadPort dead;
@@ -121,7 +122,8 @@ TEST_CASE("an address that refuses makes room for the next one at once; when all
 }
 
 TEST_CASE(
-    "an address that is silent has its head start, then the next one is tried; the loser is cancelled and closed") {
+    "an address that is silent has its head start, then the next one is tried; the loser is cancelled and closed" *
+    not_simulated()) {
     Timed timed;
     in_runtime_with(
         timed.options,
@@ -146,7 +148,7 @@ TEST_CASE(
         &timed.clock);
 }
 
-TEST_CASE("the families of a name take turns") {
+TEST_CASE("the families of a name take turns" * not_simulated()) {
     NameServer names;
     names.set("both.test", {"127.0.0.1", "127.0.0.2", "::1"});
     Timed timed;
@@ -165,7 +167,8 @@ TEST_CASE("the families of a name take turns") {
         &timed.clock);
 }
 
-TEST_CASE("two addresses that connect at the same time make one Link; the other connection is closed") {
+TEST_CASE("two addresses that connect at the same time make one Link; the other connection is closed" *
+          not_simulated()) {
     for (const unsigned workers : {1U, 2U}) {
         RuntimeOptions options = one_worker();
         options.workers = workers;
@@ -195,7 +198,7 @@ TEST_CASE("two addresses that connect at the same time make one Link; the other 
     }
 }
 
-TEST_CASE("a limit, a deadline or a cancel ends the whole of it, and leaves nothing") {
+TEST_CASE("a limit, a deadline or a cancel ends the whole of it, and leaves nothing" * not_simulated()) {
     Timed timed;
     in_runtime_with(
         timed.options,
@@ -238,7 +241,7 @@ TEST_CASE("a limit, a deadline or a cancel ends the whole of it, and leaves noth
         &timed.clock);
 }
 
-TEST_CASE("a silent name server does not hold a dial") {
+TEST_CASE("a silent name server does not hold a dial" * not_simulated()) {
     NameServer names;
     names.set("slow.test", {"127.0.0.1"});
     names.close();
@@ -257,8 +260,8 @@ TEST_CASE("a silent name server does not hold a dial") {
         &names);
 }
 
-TEST_CASE(
-    "what is refused is tried again after 0.5, 1, 2 ... seconds, the name resolved anew, until somebody listens") {
+TEST_CASE("what is refused is tried again after 0.5, 1, 2 ... seconds, the name resolved anew, until somebody listens" *
+          not_simulated()) {
     NameServer names;
     names.set("server.test", {"127.0.0.1"});
     Timed timed;
@@ -290,7 +293,7 @@ TEST_CASE(
         &names, &timed.clock);
 }
 
-TEST_CASE("permanent errors and the last attempt end a dial that retries") {
+TEST_CASE("permanent errors and the last attempt end a dial that retries" * not_simulated()) {
     NameServer names;
     names.set("none.test", {}, EAI_NONAME);
     names.set("silent.test", {}, EAI_AGAIN);
@@ -310,7 +313,8 @@ TEST_CASE("permanent errors and the last attempt end a dial that retries") {
     CHECK(names.asked() == 4);
 }
 
-TEST_CASE("a pause between attempts ends by limit, cancel, deadline, and as soon as the runtime drains") {
+TEST_CASE("a pause between attempts ends by limit, cancel, deadline, and as soon as the runtime drains" *
+          not_simulated()) {
     Timed timed;
     in_runtime_with(
         timed.options,
@@ -348,7 +352,7 @@ TEST_CASE("a pause between attempts ends by limit, cancel, deadline, and as soon
         &timed.clock);
 }
 
-TEST_CASE("a free port of the local range is never connected to itself") {
+TEST_CASE("a free port of the local range is never connected to itself" * not_simulated()) {
     // What would be, with plain sockets: the kernel takes each port of the range for the local end sooner or later.
     std::ifstream file("/proc/sys/net/ipv4/ip_local_port_range");
     unsigned low = 0;

@@ -31,7 +31,8 @@ Task<> ask(std::string name, std::error_code* error) {
 
 }  // namespace
 
-TEST_CASE("a numeric host is its own address, also in a drained or timed out task; localhost is in /etc/hosts") {
+TEST_CASE("a numeric host is its own address, also in a drained or timed out task; localhost is in /etc/hosts" *
+          not_simulated()) {
     in_runtime([]() -> Task<> {
         const auto v4 = co_await resolve("127.0.0.1", 80);
         CHECK(text_of(*v4) == "127.0.0.1:80");
@@ -44,7 +45,7 @@ TEST_CASE("a numeric host is its own address, also in a drained or timed out tas
     });
 }
 
-TEST_CASE("what is no name is an invalid address; nobody is asked") {
+TEST_CASE("what is no name is an invalid address; nobody is asked" * not_simulated()) {
     NameServer names;
     in_runtime([]() -> Task<> {
         const std::string zero("a\0b", 3);
@@ -56,7 +57,7 @@ TEST_CASE("what is no name is an invalid address; nobody is asked") {
     });
 }
 
-TEST_CASE("a name has its addresses in the resolver's order, with the port") {
+TEST_CASE("a name has its addresses in the resolver's order, with the port" * not_simulated()) {
     NameServer names;
     names.set("three.test", {"10.0.0.2", "fd00::1", "10.0.0.1"});
     in_runtime([]() -> Task<> {
@@ -66,7 +67,7 @@ TEST_CASE("a name has its addresses in the resolver's order, with the port") {
     CHECK(names.asked() == 1);
 }
 
-TEST_CASE("the resolver's errors have a category of their own, whose messages say what is wrong") {
+TEST_CASE("the resolver's errors have a category of their own, whose messages say what is wrong" * not_simulated()) {
     NameServer names;
     names.set("none.test", {}, EAI_NONAME);
     names.set("bare.test", {}, EAI_NODATA);
@@ -95,7 +96,8 @@ TEST_CASE("the resolver's errors have a category of their own, whose messages sa
     });
 }
 
-TEST_CASE("a limit or a cancel ends a resolve at once though the name server is silent; a report names the name") {
+TEST_CASE("a limit or a cancel ends a resolve at once though the name server is silent; a report names the name" *
+          not_simulated()) {
     NameServer names;
     names.set("slow.test", {"10.0.0.1"});
     names.close();
@@ -125,7 +127,7 @@ TEST_CASE("a limit or a cancel ends a resolve at once though the name server is 
         &names, &clock);
 }
 
-TEST_CASE("a runtime ends while the name server is silent, and what it asked for is dropped") {
+TEST_CASE("a runtime ends while the name server is silent, and what it asked for is dropped" * not_simulated()) {
     NameServer names;
     names.set("slow.test", {"10.0.0.1"});
     names.close();
@@ -146,7 +148,7 @@ TEST_CASE("a runtime ends while the name server is silent, and what it asked for
     });
 }
 
-TEST_CASE("sixteen names are looked up at a time; others wait their turn, or are withdrawn") {
+TEST_CASE("sixteen names are looked up at a time; others wait their turn, or are withdrawn" * not_simulated()) {
     NameServer names;
     names.set("slow.test", {"10.0.0.1"});
     names.close();
@@ -174,7 +176,7 @@ TEST_CASE("sixteen names are looked up at a time; others wait their turn, or are
         &names);
 }
 
-TEST_CASE("answers that race with cancels and limits are whole, or not there") {
+TEST_CASE("answers that race with cancels and limits are whole, or not there" * not_simulated()) {
     NameServer names;
     names.set("fast.test", {"10.0.0.1", "10.0.0.2"});
     RuntimeOptions options = one_worker();
