@@ -97,10 +97,27 @@ void LinkState::on_recv(const Completion& completion) noexcept {
     if (reader_ && !recv_op().armed && !starved) end_idle_reader();
 }
 
+// The kernel tells the end of a connection to one call only (it clears sk_err), and when that was a send, a receive
+// finds the end of the stream, as if the peer had ended it in order. EPIPE is none of these: then it has.
+void LinkState::connection_lost(int error) noexcept {
+    switch (error) {
+        case ECONNRESET:
+        case ECONNABORTED:
+        case ETIMEDOUT:
+        case EHOSTUNREACH:
+        case ENETUNREACH:
+        case EPROTO:
+            if (read_side_ == ReadSide::open) read_errno_ = error;
+            return;
+        default:
+            return;
+    }
+}
+
 void LinkState::end_read_side(ReadSide side, int error) noexcept {
     if (read_side_ == ReadSide::open) {
-        read_side_ = side;
-        read_errno_ = error;
+        read_side_ = read_errno_ != 0 ? ReadSide::failed : side;
+        if (error != 0) read_errno_ = error;
     }
     if (phase_ == Phase::lingering) {
         end();

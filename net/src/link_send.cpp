@@ -274,6 +274,7 @@ void LinkState::on_sent(const Completion& completion) noexcept {
         return;
     }
     if (result <= 0 && result != -EAGAIN && result != -EINTR && result != -ECANCELED) {
+        connection_lost(-result);
         fail_writes({result < 0 ? -result : EIO, std::system_category()});
     } else if (phase_ >= Phase::ending) {
         fail_writes(make_error_code(Errc::closed));

@@ -127,6 +127,7 @@ private:
     void spill(std::span<const std::byte> bytes) noexcept;
     void spill_all() noexcept;
     void drop_unread() noexcept;
+    void connection_lost(int error) noexcept;  // a send was told
     void end_read_side(ReadSide side, int error) noexcept;
     void advance_reader() noexcept;
     void settle(ReadOp& op, Wake why) noexcept;
@@ -172,7 +173,7 @@ private:
     SendUnit* out_tail_ = nullptr;
     Gather* gather_ = nullptr;    // iovecs of the send in flight; borrowed from the thread's spare list
     std::uint32_t gathered_ = 0;  // units at the head of the queue that the send in flight covers
-    int read_errno_ = 0;
+    int read_errno_ = 0;  // of a read side that has failed, or is going to: see connection_lost()
     PackedError write_error_;  // set: nothing more can be sent
     CloseOp* closer_ = nullptr;
 

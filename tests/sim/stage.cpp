@@ -21,17 +21,11 @@ std::size_t tasks_of(const sim::Host& host) {
     return count;
 }
 
-std::uint64_t lent_buffers(const sim::Host& host) {
-    std::uint64_t lent = 0;
-    for (unsigned worker = 0; worker < host.runtime().workers(); ++worker)
-        lent += host.runtime().metrics(worker).buffers_lent;
-    return lent;
-}
-
-// Nothing of a connection is there: of a server, its listener alone.
+// Nothing of a connection is there: of a server, its listener alone. (Buffers: a Runtime that ends with one lent
+// traps.)
 bool is_idle(const sim::Host& host) {
     if (!host.running()) return host.descriptors() == 0;
-    return host.links() == 0 && host.descriptors() == 1 && lent_buffers(host) == 0;
+    return host.links() == 0 && host.descriptors() == 1;
 }
 
 }  // namespace
@@ -107,6 +101,7 @@ void Stage::act_up() {
             return;
         case 2:
             ++faults_;
+            actor.stopping = actor.host->running();
             actor.host->stop();
             return;
         default:
@@ -117,11 +112,18 @@ void Stage::act_up() {
     }
 }
 
+bool Stage::interrupted_since(unsigned began) const noexcept {
+    return scale.servers_cut_short || interruptions_ != began ||
+           std::any_of(actors_.begin(), actors_.end(),
+                       [](const auto& actor) { return actor->is_server() && actor->stopping; });
+}
+
 void Stage::bring_back() {
     for (const auto& each : actors_) {
         Actor& actor = *each;
         if (!actor.missing()) continue;
         if (actor.is_server()) ++interruptions_;
+        actor.stopping = false;
         actor.coming_back = true;
         at(1ms + draw_time(500ms), [&actor] {
             actor.coming_back = false;
@@ -169,9 +171,7 @@ std::string Stage::what_is_there() const {
     for (const auto& actor : actors_) {
         const sim::Host& host = *actor->host;
         text += host.name() + ": " + std::to_string(host.descriptors()) + " descriptors";
-        if (host.running())
-            text += ", " + std::to_string(host.links()) + " Links, " + std::to_string(lent_buffers(host)) +
-                    " buffers lent:\n" + host.dump();
+        if (host.running()) text += ", " + std::to_string(host.links()) + " Links:\n" + host.dump();
         text += "\n";
     }
     return text;

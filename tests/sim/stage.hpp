@@ -72,10 +72,10 @@ public:
     // `forsaken`: servers may have Links whose peers went without a word and whose handlers wait without a limit.
     Figures finish(bool forsaken);
 
-    // Servers' processes that were ended from outside so far, and whether one was since: what was going on then may end
-    // early.
+    // How often a server's process was ended from outside so far, and whether one was since, or is about to end: what
+    // was going on then may end early.
     unsigned interruptions() const noexcept { return interruptions_; }
-    bool interrupted_since(unsigned began) const noexcept { return scale.servers_cut_short || interruptions_ != began; }
+    bool interrupted_since(unsigned began) const noexcept;
     std::uint64_t draw(std::uint64_t low, std::uint64_t high) noexcept {
         return low + world.random() % (high - low + 1);
     }
@@ -92,6 +92,7 @@ private:
         chainring::sim::Host* host;
         std::function<bool()> wanted;  // none: a server
         bool coming_back = false;
+        bool stopping = false;
         bool is_server() const noexcept { return !wanted; }
         bool missing() const { return !coming_back && !host->running() && (is_server() || wanted()); }
     };
