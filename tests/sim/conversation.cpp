@@ -38,13 +38,13 @@ private:
 
 // One connection of a Conversation.
 struct Exchange {
-    Exchange(Conversation& of, Link connected)
-        : self(of), stage(*of.stage), link(std::move(connected)), pattern(of), began(of.stage->interruptions()) {}
+    Exchange(Conversation& of, Link connected, unsigned since)
+        : self(of), stage(*of.stage), link(std::move(connected)), pattern(of), began(since) {}
     Conversation& self;
     Stage& stage;
     Link link;
     Pattern pattern;
-    unsigned began;
+    unsigned began;              // see Stage::interruptions; when it asked for the connection
     std::uint64_t sent = 0;      // handed to send()
     std::uint64_t received = 0;  // compared
     bool ended_writing = false;
@@ -148,10 +148,11 @@ Task<> stream(Exchange* in, unsigned count) {
 
 Task<> converse(Conversation* self, Address server) {
     while (!self->satisfied()) {
+        const unsigned began = self->stage->interruptions();
         auto link = co_await Link::connect(server).within(5s);
         if (link) {
             ++self->connections;
-            Exchange exchange(*self, std::move(*link));
+            Exchange exchange(*self, std::move(*link), began);
             const unsigned left = self->messages - self->done;
             if (self->style == Style::asks)
                 co_await ask(&exchange, left);

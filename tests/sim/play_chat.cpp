@@ -35,7 +35,7 @@ struct Guest {
         unsigned last = 0;
     };
     std::size_t number = 0;
-    unsigned began = 0;  // see Stage::interruptions
+    unsigned began = 0;  // see Stage::interruptions; when it asked for the connection
     bool known = false;
     bool gone = false;
     bool ended_writing = false;
@@ -64,11 +64,11 @@ struct Party {
     std::vector<Client> clients;
     bool over = false;
 
-    Guest& arrive(Client& client) {
+    Guest& arrive(Client& client, unsigned began) {
         guests.push_back(std::make_unique<Guest>());
         Guest& guest = *guests.back();
         guest.number = guests.size() - 1;
-        guest.began = stage->interruptions();
+        guest.began = began;
         client.guest = &guest;
         return guest;
     }
@@ -178,9 +178,10 @@ Task<> listen(Party* party, Guest* guest, Link* link) {
 
 Task<> attend(Party* party, Client* client, Address server) {
     while (!client->left) {
+        const unsigned began = party->stage->interruptions();
         auto link = co_await Link::connect(server).within(5s);
         if (link) {
-            Guest& guest = party->arrive(*client);
+            Guest& guest = party->arrive(*client, began);
             Scope scope;
             scope.spawn(speak, party, client, &guest, &*link);
             std::exception_ptr broken;
