@@ -173,8 +173,8 @@ private:
     SendUnit* out_tail_ = nullptr;
     Gather* gather_ = nullptr;    // iovecs of the send in flight; borrowed from the thread's spare list
     std::uint32_t gathered_ = 0;  // units at the head of the queue that the send in flight covers
-    int read_errno_ = 0;  // of a read side that has failed, or is going to: see connection_lost()
-    PackedError write_error_;  // set: nothing more can be sent
+    int read_errno_ = 0;          // of a read side that has failed, or is going to: see connection_lost()
+    PackedError write_error_;     // set: nothing more can be sent
     CloseOp* closer_ = nullptr;
 
     Phase phase_ = Phase::open;
@@ -187,6 +187,7 @@ private:
     bool reader_kept_up_ = false;  // it was waiting when the last data came
 
     std::atomic<std::uint32_t> handles_{1};  // any thread
+    bool sent_short_ = false;                // the last send: see on_sent()
     bool stall_check_ = false;               // flushing: the send was cancelled to see whether any of it has gone
     mutable SpinLock closing_;               // held while the descriptor is closed, or used by another thread
     std::atomic<std::uint8_t> remote_{0};    // any thread: what home has to look at

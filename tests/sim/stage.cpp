@@ -178,6 +178,10 @@ std::string Stage::what_is_there() const {
 }
 
 Figures Stage::finish(bool forsaken) {
+    go_on([this] {
+        return std::none_of(actors_.begin(), actors_.end(),
+                            [](const auto& actor) { return !actor->is_server() && actor->host->running(); });
+    });
     if (!forsaken) {
         const auto idle = [this] {
             return std::all_of(actors_.begin(), actors_.end(), [](const auto& actor) { return is_idle(*actor->host); });
