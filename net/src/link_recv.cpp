@@ -114,8 +114,18 @@ void LinkState::connection_lost(int error) noexcept {
     }
 }
 
+// The end of the stream, though the last send went short: what stopped it may have been a reset, told to nobody. Then
+// the socket has no peer any more (TCP_CLOSE: getpeername says ENOTCONN), which before our own FIN nothing else does.
+void LinkState::doubt_end() noexcept {
+    if (!sent_short_ || fin_sent_) return;
+    sockaddr_storage name;
+    socklen_t name_size = sizeof(name);
+    if (home().backend().peer_name(endpoint_.fd, name, name_size) == ENOTCONN) connection_lost(ECONNRESET);
+}
+
 void LinkState::end_read_side(ReadSide side, int error) noexcept {
     if (read_side_ == ReadSide::open) {
+        if (side == ReadSide::eof) doubt_end();
         read_side_ = read_errno_ != 0 ? ReadSide::failed : side;
         if (error != 0) read_errno_ = error;
     }

@@ -268,7 +268,7 @@ void LinkState::on_sent(const Completion& completion) noexcept {
     // error nobody, and the next send finds EPIPE.
     const bool was_short = std::exchange(sent_short_, false);
     if (result > 0) {
-        sent_short_ = !send_op().nowait && static_cast<std::size_t>(result) < send_op().size;
+        sent_short_ = static_cast<std::size_t>(result) < send_op().size;
         consume(static_cast<std::size_t>(result));
         if (phase_ == Phase::flushing && !closer_) home().renew_now(timer(), linger_time);
     }

@@ -128,6 +128,7 @@ private:
     void spill_all() noexcept;
     void drop_unread() noexcept;
     void connection_lost(int error) noexcept;  // a send was told
+    void doubt_end() noexcept;
     void end_read_side(ReadSide side, int error) noexcept;
     void advance_reader() noexcept;
     void settle(ReadOp& op, Wake why) noexcept;
