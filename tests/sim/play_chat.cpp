@@ -136,7 +136,7 @@ struct Party {
 };
 
 // Says its lines, and then one every now and then, as people do: who has lost the server without a word learns of it.
-Task<> speak(Party* party, Client* client, Guest* guest, Link* link) {
+Task<> say_lines(Party* party, Client* client, Guest* guest, Link* link) {
     Instant last = now();
     while (!party->over) {
         const bool has_lines = client->said < party->stage->scale.messages;
@@ -151,6 +151,12 @@ Task<> speak(Party* party, Client* client, Guest* guest, Link* link) {
     }
     guest->ended_writing = true;
     co_await link->shutdown_write().within(20s);
+}
+
+// Who cannot speak any more goes.
+Task<> speak(Party* party, Client* client, Guest* guest, Link* link) {
+    co_await say_lines(party, client, guest, link);
+    if (!guest->ended_writing) link->abort();
 }
 
 Task<> listen(Party* party, Guest* guest, Link* link) {

@@ -195,7 +195,8 @@ Figures Stage::finish(bool forsaken) {
         return std::none_of(actors_.begin(), actors_.end(), [](const auto& actor) { return actor->host->running(); });
     };
     // A process that stands still stops later.
-    if (!world.run_until(over, scale.servers_cut_short ? patience : Duration(1min))) throw Broken("a server does not stop:\n" + world.dump());
+    if (!world.run_until(over, scale.servers_cut_short ? patience : Duration(1min)))
+        throw Broken("a server does not stop:\n" + world.dump());
     for (const auto& actor : actors_) require(actor->host->descriptors() == 0, "descriptors are left");
 
     const sim::Sums sums = world.sums();
