@@ -97,10 +97,37 @@ void LinkState::on_recv(const Completion& completion) noexcept {
     if (reader_ && !recv_op().armed && !starved) end_idle_reader();
 }
 
+// The kernel tells the end of a connection to one call only (it clears sk_err), and when that was a send, a receive
+// finds the end of the stream, as if the peer had ended it in order. EPIPE is none of these: then it has.
+void LinkState::connection_lost(int error) noexcept {
+    switch (error) {
+        case ECONNRESET:
+        case ECONNABORTED:
+        case ETIMEDOUT:
+        case EHOSTUNREACH:
+        case ENETUNREACH:
+        case EPROTO:
+            if (read_side_ == ReadSide::open) read_errno_ = error;
+            return;
+        default:
+            return;
+    }
+}
+
+// The end of the stream, though the last send went short: what stopped it may have been a reset, told to nobody. Then
+// the socket has no peer any more (TCP_CLOSE: getpeername says ENOTCONN), which before our own FIN nothing else does.
+void LinkState::doubt_end() noexcept {
+    if (!sent_short_ || fin_sent_) return;
+    sockaddr_storage name;
+    socklen_t name_size = sizeof(name);
+    if (home().backend().peer_name(endpoint_.fd, name, name_size) == ENOTCONN) connection_lost(ECONNRESET);
+}
+
 void LinkState::end_read_side(ReadSide side, int error) noexcept {
     if (read_side_ == ReadSide::open) {
-        read_side_ = side;
-        read_errno_ = error;
+        if (side == ReadSide::eof) doubt_end();
+        read_side_ = read_errno_ != 0 ? ReadSide::failed : side;
+        if (error != 0) read_errno_ = error;
     }
     if (phase_ == Phase::lingering) {
         end();

@@ -264,7 +264,11 @@ bool LinkState::gather() noexcept {
 void LinkState::on_sent(const Completion& completion) noexcept {
     delete std::exchange(gather_, nullptr);
     const int result = completion.result;
+    // A send that goes on after a part of it had been taken may meet the end of the connection: the part is told, the
+    // error nobody, and the next send finds EPIPE.
+    const bool was_short = std::exchange(sent_short_, false);
     if (result > 0) {
+        sent_short_ = static_cast<std::size_t>(result) < send_op().size;
         consume(static_cast<std::size_t>(result));
         if (phase_ == Phase::flushing && !closer_) home().renew_now(timer(), linger_time);
     }
@@ -274,6 +278,7 @@ void LinkState::on_sent(const Completion& completion) noexcept {
         return;
     }
     if (result <= 0 && result != -EAGAIN && result != -EINTR && result != -ECANCELED) {
+        connection_lost(was_short && result == -EPIPE ? ECONNRESET : -result);
         fail_writes({result < 0 ? -result : EIO, std::system_category()});
     } else if (phase_ >= Phase::ending) {
         fail_writes(make_error_code(Errc::closed));

@@ -130,6 +130,8 @@ private:
     void spill(std::span<const std::byte> bytes) noexcept;
     void spill_all() noexcept;
     void drop_unread() noexcept;
+    void connection_lost(int error) noexcept;  // a send was told
+    void doubt_end() noexcept;
     void end_read_side(ReadSide side, int error) noexcept;
     void advance_reader() noexcept;
     void settle(ReadOp& op, Wake why) noexcept;
@@ -175,8 +177,8 @@ private:
     SendUnit* out_tail_ = nullptr;
     Gather* gather_ = nullptr;    // iovecs of the send in flight; borrowed from the thread's spare list
     std::uint32_t gathered_ = 0;  // units at the head of the queue that the send in flight covers
-    int read_errno_ = 0;
-    PackedError write_error_;  // set: nothing more can be sent
+    int read_errno_ = 0;          // of a read side that has failed, or is going to: see connection_lost()
+    PackedError write_error_;     // set: nothing more can be sent
     CloseOp* closer_ = nullptr;
 
     Phase phase_ = Phase::open;
@@ -189,6 +191,7 @@ private:
     bool reader_kept_up_ = false;  // it was waiting when the last data came
 
     std::atomic<std::uint32_t> handles_{1};  // any thread
+    bool sent_short_ = false;                // the last send: see on_sent()
     bool stall_check_ = false;               // flushing: the send was cancelled to see whether any of it has gone
     mutable SpinLock closing_;               // held while the descriptor is closed, or used by another thread
     std::atomic<std::uint8_t> remote_{0};    // any thread: what home has to look at
