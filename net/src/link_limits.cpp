@@ -10,9 +10,7 @@ namespace detail {
 
 LinkLimits::LinkLimits(LinkState& of) noexcept {
     idle.link = force.link = &of;
-    idle.fire = [](TimerNode& node) noexcept {
-        static_cast<Idle&>(static_cast<RenewedTimer&>(node)).link->on_idle();
-    };
+    idle.fire = [](TimerNode& node) noexcept { static_cast<Idle&>(static_cast<RenewedTimer&>(node)).link->on_idle(); };
     force.fire = [](TimerNode& node) noexcept { static_cast<Force&>(node).link->abort(); };
 }
 
@@ -49,8 +47,8 @@ void LinkState::take_limits(std::uint8_t bits) noexcept {
     }
     if (!(bits & remote_idle) || phase_ != Phase::open) return;
     to.idle_for.within(Duration(to.asked_idle.load(std::memory_order_relaxed)));
-    idle_on_ = to.asked_means.load(std::memory_order_relaxed) == IdleMeans::nothing_received ? received
-                                                                                             : received | sent;
+    idle_on_ =
+        to.asked_means.load(std::memory_order_relaxed) == IdleMeans::nothing_received ? received : received | sent;
     renew_idle();
 }
 

@@ -73,20 +73,18 @@ Result<std::size_t> RecvIntoOp::await_resume() noexcept {
     return taken_;
 }
 
-const detail::ReadOp::Kind RecvExactOp::kind = {[](detail::ReadOp& op) noexcept {
-                                                    auto& self = static_cast<RecvExactOp&>(op);
-                                                    if (self.taken_ == 0)
-                                                        if (const auto* first = self.link_->first_unread())
-                                                            self.arrived_ = first->arrived;
-                                                    self.taken_ +=
-                                                        self.link_->take_unread(self.into_.subspan(self.taken_));
-                                                    return self.taken_ == self.into_.size();
-                                                },
-                                                [](detail::ReadOp& op) noexcept {
-                                                    auto& self = static_cast<RecvExactOp&>(op);
-                                                    if (!self.satisfied_)
-                                                        self.link_->put_back(self.into_.first(self.taken_), self.arrived_);
-                                                }};
+const detail::ReadOp::Kind RecvExactOp::kind = {
+    [](detail::ReadOp& op) noexcept {
+        auto& self = static_cast<RecvExactOp&>(op);
+        if (self.taken_ == 0)
+            if (const auto* first = self.link_->first_unread()) self.arrived_ = first->arrived;
+        self.taken_ += self.link_->take_unread(self.into_.subspan(self.taken_));
+        return self.taken_ == self.into_.size();
+    },
+    [](detail::ReadOp& op) noexcept {
+        auto& self = static_cast<RecvExactOp&>(op);
+        if (!self.satisfied_) self.link_->put_back(self.into_.first(self.taken_), self.arrived_);
+    }};
 
 RecvExactOp::RecvExactOp(detail::LinkState* link, std::span<std::byte> into) noexcept
     : ReadOp(link, kind), into_(into) {
@@ -109,7 +107,8 @@ const detail::ReadOp::Kind PeekOp::kind = {[](detail::ReadOp& op) noexcept {
 PeekOp::PeekOp(detail::LinkState* link, std::span<std::byte> into, std::size_t at_least) noexcept
     : ReadOp(link, kind), into_(into), at_least_(at_least) {
     accumulates_ = true;
-    CHAINRING_REQUIRE(at_least > 0 && at_least <= into.size(), "peek waits for at least one byte, at most for its room");
+    CHAINRING_REQUIRE(at_least > 0 && at_least <= into.size(),
+                      "peek waits for at least one byte, at most for its room");
 }
 
 Result<std::size_t> PeekOp::await_resume() noexcept {
