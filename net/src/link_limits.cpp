@@ -3,7 +3,7 @@
 
 #include "net/src/link_state.hpp"
 
-#include <utility>
+#include <memory>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -14,14 +14,15 @@ LinkLimits::LinkLimits(LinkState& of) noexcept {
     force.fire = [](TimerNode& node) noexcept { static_cast<Force&>(node).link->abort(); };
 }
 
-// ---- the handle's owner, any thread
+// ---- any thread
 
 LinkLimits& LinkState::limits() {
-    LinkLimits* limits = limits_.load(std::memory_order_acquire);
-    if (limits) return *limits;
-    limits = new LinkLimits(*this);
-    limits_.store(limits, std::memory_order_release);  // home sees it whole; nobody else makes one
-    return *limits;
+    LinkLimits* made = limits_.load(std::memory_order_acquire);
+    if (made) return *made;
+    auto fresh = std::make_unique<LinkLimits>(*this);
+    // acq_rel: home sees it whole; where another task has made one meanwhile, that is it.
+    if (limits_.compare_exchange_strong(made, fresh.get(), std::memory_order_acq_rel)) return *fresh.release();
+    return *made;
 }
 
 void LinkState::close_when_idle(Duration duration, IdleMeans means) {

@@ -3,7 +3,7 @@
 // reset in any case. Few Links have them: a block of its own, made by the first call of close_when_idle or
 // force_close_after and freed with the slot. Being idle is a RenewedTimer: what arrives only stores a deadline.
 //
-// Threads: the handle's owner asks (`asked_*`, then a bit for home); everything else is home's.
+// Threads: any task that uses the handle asks (`asked_*`, then a bit for home); everything else is home's.
 #pragma once
 
 #include <chainring/link.hpp>
@@ -25,7 +25,7 @@ struct LinkLimits {
     } force;
     Limit idle_for;
 
-    // Written by the handle's owner before it sets the bit, which publishes them; the latest call counts.
+    // Written before the bit is set, which publishes them; the latest call counts.
     std::atomic<Duration::rep> asked_idle{0};
     std::atomic<IdleMeans> asked_means{IdleMeans::nothing_received};
     std::atomic<Duration::rep> asked_force{0};

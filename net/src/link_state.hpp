@@ -73,7 +73,7 @@ public:
     void accept_posts(std::size_t limit);  // by the Link's owner; throws std::bad_alloc
     Posted post(Payload payload);          // throws std::bad_alloc
     std::size_t posted() const noexcept;
-    void close_when_idle(Duration duration, IdleMeans means);  // by the Link's owner; throws std::bad_alloc
+    void close_when_idle(Duration duration, IdleMeans means);  // throws std::bad_alloc
     void force_close_after(Duration duration);                 // so too
 
     // ---- home worker
@@ -201,7 +201,7 @@ private:
     int read_errno_ = 0;
     PackedError write_error_;  // set: nothing more can be sent
     CloseWait* closer_ = nullptr;
-    std::atomic<LinkLimits*> limits_{nullptr};  // written by the handle's owner
+    std::atomic<LinkLimits*> limits_{nullptr};  // any thread; made by the first that asks for one
 
     Phase phase_ = Phase::open;
     ReadSide read_side_ = ReadSide::open;

@@ -76,6 +76,12 @@ public:
     RecvUntilOp recv_until(std::string_view delimiter, std::size_t max) noexcept {
         return RecvUntilOp(state(), delimiter, max);
     }
+    // Copies what has arrived, at least `at_least` bytes and at most as many as fit, and consumes none of it; yields
+    // how many were copied. When the peer ends before there are so many: Errc::eof; they are still there. For telling
+    // protocols apart.
+    PeekOp peek(std::span<std::byte> into, std::size_t at_least = 1) noexcept {
+        return PeekOp(state(), into, at_least);
+    }
 
     // Sends all bytes. Completes when the kernel has taken them; the memory must stay valid until then. A send that is
     // ended early while some of its bytes are on the wire breaks the direction: later sends end with
@@ -87,13 +93,6 @@ public:
     // Sends received bytes on without copying them; their buffers go back as soon as the kernel has taken or refused
     // them.
     SendOp send(Chunk&& chunk) noexcept { return SendOp(state(), std::move(chunk)); }
-
-    // Copies what has arrived, at least `at_least` bytes and at most as many as fit, and consumes none of it; yields
-    // how many were copied. When the peer ends before there are so many: Errc::eof; they are still there. For telling
-    // protocols apart.
-    PeekOp peek(std::span<std::byte> into, std::size_t at_least = 1) noexcept {
-        return PeekOp(state(), into, at_least);
-    }
 
     // Ends the sending direction after everything queued (half close). Receiving goes on. Yields 0.
     SendOp shutdown_write() noexcept { return SendOp(state(), SendOp::EndOfStream::yes); }
