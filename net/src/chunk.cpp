@@ -21,6 +21,10 @@ std::span<const std::byte> Chunk::front() const noexcept {
     return first_ ? bytes_of(first_) : std::span<const std::byte>();
 }
 
+Instant Chunk::arrived() const noexcept {
+    return first_ ? first_->arrived : Instant();
+}
+
 void Chunk::consume(std::size_t bytes) noexcept {
     CHAINRING_REQUIRE(bytes <= size_, "a Chunk cannot be consumed past its end");
     size_ -= bytes;

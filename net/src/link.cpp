@@ -26,6 +26,14 @@ void Link::abort() noexcept {
     state()->request_abort();
 }
 
+void Link::force_close_after(Duration duration) {
+    state()->force_close_after(duration);
+}
+
+void Link::close_when_idle(Duration duration, IdleMeans means) {
+    state()->close_when_idle(duration, means);
+}
+
 Outbox Link::outbox(std::size_t limit) {
     state()->accept_posts(limit);
     return Outbox(*state());

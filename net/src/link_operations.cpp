@@ -73,17 +73,18 @@ Result<std::size_t> RecvIntoOp::await_resume() noexcept {
     return taken_;
 }
 
-const detail::ReadOp::Kind RecvExactOp::kind = {[](detail::ReadOp& op) noexcept {
-                                                    auto& self = static_cast<RecvExactOp&>(op);
-                                                    self.taken_ +=
-                                                        self.link_->take_unread(self.into_.subspan(self.taken_));
-                                                    return self.taken_ == self.into_.size();
-                                                },
-                                                [](detail::ReadOp& op) noexcept {
-                                                    auto& self = static_cast<RecvExactOp&>(op);
-                                                    if (!self.satisfied_)
-                                                        self.link_->put_back(self.into_.first(self.taken_));
-                                                }};
+const detail::ReadOp::Kind RecvExactOp::kind = {
+    [](detail::ReadOp& op) noexcept {
+        auto& self = static_cast<RecvExactOp&>(op);
+        if (self.taken_ == 0)
+            if (const auto* first = self.link_->first_unread()) self.arrived_ = first->arrived;
+        self.taken_ += self.link_->take_unread(self.into_.subspan(self.taken_));
+        return self.taken_ == self.into_.size();
+    },
+    [](detail::ReadOp& op) noexcept {
+        auto& self = static_cast<RecvExactOp&>(op);
+        if (!self.satisfied_) self.link_->put_back(self.into_.first(self.taken_), self.arrived_);
+    }};
 
 RecvExactOp::RecvExactOp(detail::LinkState* link, std::span<std::byte> into) noexcept
     : ReadOp(link, kind), into_(into) {
@@ -95,81 +96,57 @@ Result<void> RecvExactOp::await_resume() noexcept {
     return {};
 }
 
+const detail::ReadOp::Kind PeekOp::kind = {[](detail::ReadOp& op) noexcept {
+                                               auto& self = static_cast<PeekOp&>(op);
+                                               if (self.link_->unread() < self.at_least_) return false;
+                                               self.taken_ = self.link_->copy_unread(self.into_);
+                                               return true;
+                                           },
+                                           nullptr};
+
+PeekOp::PeekOp(detail::LinkState* link, std::span<std::byte> into, std::size_t at_least) noexcept
+    : ReadOp(link, kind), into_(into), at_least_(at_least) {
+    accumulates_ = true;
+    CHAINRING_REQUIRE(at_least > 0 && at_least <= into.size(),
+                      "peek waits for at least one byte, at most for its room");
+}
+
+Result<std::size_t> PeekOp::await_resume() noexcept {
+    if (!satisfied_) return error();
+    return taken_;
+}
+
 const detail::ReadOp::Kind RecvUntilOp::kind = {step, settle};
 
 RecvUntilOp::RecvUntilOp(detail::LinkState* link, std::string_view delimiter, std::size_t max) noexcept
-    : ReadOp(link, kind), delimiter_(delimiter), max_(std::min<std::size_t>(max, 16U << 20)) {
+    : ReadOp(link, kind), search_(delimiter, std::min<std::size_t>(max, 16U << 20)) {
     waits_in = detail::WaitKind::recv_until;
     accumulates_ = true;
     CHAINRING_REQUIRE(!delimiter.empty() && delimiter.size() <= 64, "recv_until takes a delimiter of 1 to 64 bytes");
 }
 
-// Looks for the delimiter in what is unread, from where the last look ended. Segments are walked with a window that
-// carries the last delimiter.size() - 1 bytes over their edges.
 bool RecvUntilOp::step(detail::ReadOp& op) noexcept {
     auto& self = static_cast<RecvUntilOp&>(op);
-    const std::string_view delimiter = self.delimiter_;
-    std::size_t start = 0;  // position of the segment's first byte in the queue
-    std::string_view::value_type carried[64];
-    std::size_t carry = 0;  // bytes of earlier segments in front of this one
-    for (const detail::Segment* at = self.link_->first_unread(); at; start += at->size, at = at->next) {
-        if (start + at->size <= self.searched_) {
-            carry = 0;
-            continue;
-        }
-        const std::size_t skip = self.searched_ > start ? self.searched_ - start : 0;
-        const std::string_view bytes = as_text({at->data, at->size}).substr(skip);
-        if (carry > 0) {
-            char joint[128];
-            std::memcpy(joint, carried, carry);
-            const std::size_t more = std::min(bytes.size(), delimiter.size() - 1);
-            std::memcpy(joint + carry, bytes.data(), more);
-            if (const auto found = std::string_view(joint, carry + more).find(delimiter);
-                found != std::string_view::npos) {
-                self.found_ = start + skip - carry + found;
-                self.too_long_ = self.found_ > self.max_;
-                return true;
-            }
-        }
-        if (const auto found = bytes.find(delimiter); found != std::string_view::npos) {
-            self.found_ = start + skip + found;
-            self.too_long_ = self.found_ > self.max_;
-            return true;
-        }
-        // Keep the tail that may begin the delimiter.
-        const std::size_t keep = delimiter.size() - 1;
-        if (bytes.size() >= keep) {
-            std::memcpy(carried, bytes.data() + bytes.size() - keep, keep);
-            carry = keep;
-        } else {
-            const std::size_t old = std::min(carry, keep - bytes.size());
-            std::memmove(carried, carried + carry - old, old);
-            std::memcpy(carried + old, bytes.data(), bytes.size());
-            carry = old + bytes.size();
-        }
-    }
-    self.searched_ = start - std::min(start, delimiter.size() - 1);
-    self.too_long_ = start >= self.max_ + delimiter.size();
-    return self.too_long_;
+    return self.search_.look(self.link_->first_unread(), self.link_->unread());
 }
 
 void RecvUntilOp::settle(detail::ReadOp& op) noexcept {
     auto& self = static_cast<RecvUntilOp&>(op);
     if (!self.satisfied_) return;
     self.satisfied_ = false;
-    if (self.too_long_) {
+    if (self.search_.too_long()) {
         self.error_ = Errc::too_long;
         return;
     }
     try {
-        self.text_.resize(self.found_);
+        self.text_.resize(self.search_.found_at());
     } catch (...) {
         self.error_ = std::make_error_code(std::errc::not_enough_memory);  // nothing is consumed
         return;
     }
     self.link_->take_unread(std::as_writable_bytes(std::span(self.text_)));
     std::byte rest[64];
-    self.link_->take_unread(std::span(rest).first(self.delimiter_.size()));
+    self.link_->take_unread(std::span(rest).first(self.search_.delimiter().size()));
     self.satisfied_ = true;
 }
 
@@ -253,28 +230,30 @@ void SendOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
     self.link_->interrupt(self, why);
 }
 
-// ---- CloseOp
+// ---- closes
 
-CloseOp::CloseOp(detail::LinkState* link) noexcept : link_(link) {
-    waits_in = detail::WaitKind::close;
-    cancel = [](detail::Waiter& waiter, detail::Wake) noexcept {
-        static_cast<CloseOp&>(waiter).link_->abort();  // its end completes this
+namespace detail {
+
+CloseWait::CloseWait(LinkState* link, bool graceful) noexcept : link_(link), graceful_(graceful) {
+    waits_in = WaitKind::close;
+    cancel = [](Waiter& waiter, Wake) noexcept {
+        static_cast<CloseWait&>(waiter).link_->close_no_longer();  // its end completes this
     };
 }
 
-void CloseOp::arrive(detail::InboxNode& node) noexcept {
-    detail::TaskContext& task = arrived_task(node);
-    auto& self = static_cast<CloseOp&>(*task.waiter);
-    detail::LinkState& link = *self.link_;
+void CloseWait::arrive(InboxNode& node) noexcept {
+    TaskContext& task = arrived_task(node);
+    auto& self = static_cast<CloseWait&>(*task.waiter);
+    LinkState& link = *self.link_;
     has_begun(task, link, self.start(*task.leaf, task.resume));
 }
 
-bool CloseOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
+bool CloseWait::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
     if (!link_->at_home()) {
         go_home(*this, *link_, node, handle, arrive);
         return true;
     }
-    detail::LinkState& link = *link_;
+    LinkState& link = *link_;
     if (link.closed()) return false;
     const bool cancelled = node.context->is_cancelled();
     begin(node, handle, limit_);
@@ -282,5 +261,7 @@ bool CloseOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noe
     if (cancelled) link.abort();
     return true;
 }
+
+}  // namespace detail
 
 CHAINRING_END_NAMESPACE

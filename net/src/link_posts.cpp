@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Posts: what any thread sends to a Link through its Outboxes.
+#include "net/src/link_limits.hpp"
 #include "net/src/link_state.hpp"
 
 #include <atomic>
@@ -33,6 +34,7 @@ struct PostUnit : SendUnit {
 LinkState::~LinkState() {
     drop_unread();  // what a recv_exact put back after the end
     delete posts_.load(std::memory_order_acquire);
+    delete limits_.load(std::memory_order_acquire);
 }
 
 void LinkState::accept_posts(std::size_t limit) {

@@ -21,7 +21,8 @@ constexpr std::size_t spill_block = 4096;  // heap segments that small ones are 
 
 // While the runtime drains, only a receive that has begun, or that asked for it, may wait for more.
 bool LinkState::reading_allowed() const noexcept {
-    if (phase_ == Phase::lingering) return true;
+    if (phase_ == Phase::lingering || (phase_ == Phase::flushing && graceful_))
+        return read_side_ == ReadSide::open;  // to discard it: a peer may have to send before it can receive
     if (phase_ != Phase::open || read_side_ != ReadSide::open) return false;
     return !draining_ || (reader_ && (reader_->ignore_drain_ || unread_bytes_ > 0 || reader_->begun()));
 }
@@ -40,11 +41,13 @@ void LinkState::arm_recv() noexcept {
 // Draining: a connection that was accepted with its request already there is still served. Once, and only when nothing
 // is armed, whose bytes would come first.
 void LinkState::last_look() noexcept {
-    if (recv_op().armed || std::exchange(looked_, true)) return;
+    if (recv_op().armed || looked_) return;
+    looked_ = true;
     Segment* segment = Segment::allocate(read_ahead / 4);
     const int arrived = home().backend().try_recv(endpoint_.fd, {segment->data, segment->capacity});
     segment->size = static_cast<std::uint32_t>(std::max(arrived, 0));
     if (arrived > 0) {
+        if (stamps_) segment->arrived = home().now();
         append_unread(segment);
         return;
     }
@@ -72,6 +75,7 @@ void LinkState::pause_recv() noexcept {
 
 void LinkState::on_recv(const Completion& completion) noexcept {
     if (completion.segment) {
+        note_activity(received);
         if (phase_ == Phase::open)
             queue_segment(completion.segment);
         else
@@ -93,7 +97,7 @@ void LinkState::on_recv(const Completion& completion) noexcept {
         finish_end();
         return;
     }
-    if (reader_ || phase_ == Phase::lingering) want_data();
+    if (reader_ || graceful_) want_data();
     if (reader_ && !recv_op().armed && !starved) end_idle_reader();
 }
 
@@ -130,6 +134,7 @@ void LinkState::end_read_side(ReadSide side, int error) noexcept {
         if (error != 0) read_errno_ = error;
     }
     if (phase_ == Phase::lingering) {
+        if (closer_) closer_->peer_ended_ = side == ReadSide::eof;
         end();
         return;
     }
@@ -140,13 +145,15 @@ void LinkState::end_read_side(ReadSide side, int error) noexcept {
 
 void LinkState::append_unread(Segment* segment) noexcept {
     unread_bytes_ += segment->size;
+    if (segment->pool) has_lent_ = true;
     (unread_tail_ ? unread_tail_->next : unread_head_) = segment;
     unread_tail_ = segment;
 }
 
 void LinkState::queue_segment(Segment* segment) noexcept {
+    if (stamps_) segment->arrived = home().now();
     if ((!reader_ || reader_->accumulates_) && segment->size <= spill_small) {
-        spill({segment->data, segment->size});
+        spill(*segment);
         segment->release();
     } else {
         append_unread(segment);
@@ -159,7 +166,8 @@ void LinkState::queue_segment(Segment* segment) noexcept {
 }
 
 // Copies bytes behind the queue: into the last segment where it is a heap block with room, else into a new one.
-void LinkState::spill(std::span<const std::byte> bytes) noexcept {
+void LinkState::spill(const Segment& segment) noexcept {
+    std::span<const std::byte> bytes(segment.data, segment.size);
     home().count_spill();
     unread_bytes_ += bytes.size();
     if (unread_tail_) {
@@ -172,19 +180,22 @@ void LinkState::spill(std::span<const std::byte> bytes) noexcept {
     Segment* block = Segment::allocate(std::max(bytes.size(), spill_block - sizeof(Segment)));
     std::memcpy(block->data, bytes.data(), bytes.size());
     block->size = static_cast<std::uint32_t>(bytes.size());
+    block->arrived = segment.arrived;
     (unread_tail_ ? unread_tail_->next : unread_head_) = block;
     unread_tail_ = block;
 }
 
 // Gives every lent buffer in the queue back, keeping the bytes.
 void LinkState::spill_all() noexcept {
+    if (!has_lent_) return;
+    has_lent_ = false;
     Segment* segment = std::exchange(unread_head_, nullptr);
     unread_tail_ = nullptr;
     unread_bytes_ = 0;
     while (segment) {
         Segment* following = std::exchange(segment->next, nullptr);
         if (segment->pool) {
-            spill({segment->data, segment->size});
+            spill(*segment);
             segment->release();
         } else {
             append_unread(segment);
@@ -223,13 +234,31 @@ std::size_t LinkState::take_unread(std::span<std::byte> into) noexcept {
     return copied;
 }
 
-void LinkState::put_back(std::span<const std::byte> bytes) {
+std::size_t LinkState::copy_unread(std::span<std::byte> into) const noexcept {
+    std::size_t copied = 0;
+    for (const Segment* at = unread_head_; at && copied < into.size(); at = at->next) {
+        const std::size_t part = std::min<std::size_t>(at->size, into.size() - copied);
+        std::memcpy(into.data() + copied, at->data, part);
+        copied += part;
+    }
+    return copied;
+}
+
+void LinkState::put_back(std::span<const std::byte> bytes, Instant arrived) {
     if (bytes.empty()) return;
     Segment* segment = Segment::copy_of(bytes);
+    segment->arrived = arrived;
     segment->next = unread_head_;
     unread_head_ = segment;
     if (!unread_tail_) unread_tail_ = segment;
     unread_bytes_ += bytes.size();
+}
+
+void LinkState::stamp_arrivals() noexcept {
+    if (stamps_) return;
+    stamps_ = true;
+    const Instant now = home().now();
+    for (Segment* at = unread_head_; at; at = at->next) at->arrived = now;
 }
 
 // ---- the waiting receive
@@ -237,6 +266,8 @@ void LinkState::put_back(std::span<const std::byte> bytes) {
 bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
     CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
     reader_kept_up_ = false;
+    if (op.stamps_) [[unlikely]]
+        stamp_arrivals();
     op.satisfied_ = op.kind_->step(op);
     if (op.satisfied_) {
         settle(op, Wake::completed);

@@ -26,7 +26,7 @@ struct LinkReports {
                 if (op.left > 0) out += ", " + std::to_string(op.left) + " bytes to go";
             });
         describe_waits(WaitKind::close, [](const Waiter& waiter, const TaskReport&, std::string& out) {
-            static_cast<const CloseOp&>(waiter).link_->describe(out);
+            static_cast<const CloseWait&>(waiter).link_->describe(out);
         });
         describe_waits(WaitKind::connect, [](const Waiter& waiter, const TaskReport&, std::string& out) {
             out += "to " + static_cast<const ConnectOp&>(waiter).to_.to_string();

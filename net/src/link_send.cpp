@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <type_traits>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -30,7 +31,10 @@ struct Gather {
     }
     static void* operator new(std::size_t size) { return allocate_frame(size); }
     static void operator delete(void* memory, std::size_t size) noexcept { free_frame(memory, size); }
+    // The one whose message the operation sends.
+    static Gather* of(const SendOperation& operation) noexcept { return reinterpret_cast<Gather*>(operation.message); }
 };
+static_assert(std::is_standard_layout_v<Gather>, "of() relies on it");
 
 namespace {
 
@@ -208,7 +212,8 @@ void LinkState::flush_out() noexcept {
     while (out_head_) {
         SendUnit& unit = *out_head_;
         if (unit.kind == SendUnit::Kind::end_of_stream) {
-            const int error = std::exchange(fin_sent_, true) ? 0 : home().backend().shutdown_write(endpoint_.fd);
+            const int error = fin_sent_ ? 0 : home().backend().shutdown_write(endpoint_.fd);
+            fin_sent_ = true;
             finish_front(error ? std::error_code(error, std::system_category()) : std::error_code());
         } else if (fin_sent_) {
             finish_front(std::make_error_code(std::errc::broken_pipe));
@@ -253,7 +258,6 @@ bool LinkState::gather() noexcept {
     }
     pieces->message.msg_iov = pieces->pieces.data();
     pieces->message.msg_iovlen = pieces->count;
-    gather_ = pieces;
     send_op().gathered = true;
     send_op().message = &pieces->message;
     send_op().size = pieces->bytes;
@@ -262,7 +266,7 @@ bool LinkState::gather() noexcept {
 }
 
 void LinkState::on_sent(const Completion& completion) noexcept {
-    delete std::exchange(gather_, nullptr);
+    if (std::exchange(send_op().gathered, false)) delete Gather::of(send_op());
     const int result = completion.result;
     // A send that goes on after a part of it had been taken may meet the end of the connection: the part is told, the
     // error nobody, and the next send finds EPIPE.
@@ -270,7 +274,8 @@ void LinkState::on_sent(const Completion& completion) noexcept {
     if (result > 0) {
         sent_short_ = static_cast<std::size_t>(result) < send_op().size;
         consume(static_cast<std::size_t>(result));
-        if (phase_ == Phase::flushing && !closer_) home().renew_now(timer(), linger_time);
+        note_activity(sent);
+        if (phase_ == Phase::flushing && timed_) home().renew_now(timer(), linger_time);
     }
     gathered_ = 0;
     if (std::exchange(stall_check_, false) && result == -ECANCELED) {

@@ -85,6 +85,7 @@ void LinkState::on_remote(std::uint8_t bits) noexcept {
         take_posts();
         if (phase_ != Phase::open || write_error_) refuse_posts();  // they were accepted elsewhere just now
     }
+    if (bits & (remote_idle | remote_force)) take_limits(bits);
     if (bits & remote_abort) abort();
     if (bits & remote_link_dropped) link_dropped();
     if (bits & remote_released) released_ = true;
@@ -97,44 +98,70 @@ void LinkState::link_dropped() noexcept {
         abort();
         return;
     }
-    if (home().cancelling()) {
-        end();  // nobody would end it later
-        return;
-    }
-    phase_ = Phase::flushing;
-    take_posts();
-    refuse_posts();
-    drop_unread();
-    home().renew_now(timer(), linger_time);
-    flushed();
+    close_gently(Wake::closed);
 }
 
 // ---- closing
 
+// A graceful end that nobody waits for.
+void LinkState::close_gently(Wake reader_ends) noexcept {
+    if (home().cancelling()) {
+        end();  // nobody would end it later
+        return;
+    }
+    timed_ = true;
+    begin_graceful_end(reader_ends);
+    home().renew_now(timer(), linger_time);
+    flushed();
+}
+
+void LinkState::begin_graceful_end(Wake reader_ends) noexcept {
+    phase_ = Phase::flushing;
+    graceful_ = true;
+    take_posts();
+    refuse_posts();
+    wake_reader(reader_ends);
+    drop_unread();
+    want_data();  // to discard it
+}
+
 // Nothing may be left to send: then the next state is reached.
 void LinkState::flushed() noexcept {
     if (phase_ != Phase::flushing || out_head_ || send_op().armed) return;
-    const bool linger = served_ && !closer_ && !write_error_ && read_side_ == ReadSide::open;
-    if (!linger) {
+    if (!graceful_ || write_error_ || read_side_ != ReadSide::open) {
+        if (closer_) closer_->peer_ended_ = !write_error_ && read_side_ == ReadSide::eof;
         end();
         return;
     }
     phase_ = Phase::lingering;
-    if (!std::exchange(fin_sent_, true)) home().backend().shutdown_write(endpoint_.fd);
-    home().renew_now(timer(), linger_time);
+    if (!fin_sent_) home().backend().shutdown_write(endpoint_.fd);
+    fin_sent_ = true;
+    if (timed_) home().renew_now(timer(), linger_time);
     want_data();
 }
 
-void LinkState::begin_close(CloseOp* closer) noexcept {
+void LinkState::begin_close(CloseWait* closer) noexcept {
     CHAINRING_REQUIRE(!closer_, "two closes wait on one Link at the same time");
     closer_ = closer;
     if (phase_ != Phase::open) return;  // already on its way
-    phase_ = Phase::flushing;
-    take_posts();
-    refuse_posts();
-    pause_recv();
-    wake_reader(Wake::closed);
+    if (closer->graceful_) {
+        begin_graceful_end(Wake::closed);
+    } else {
+        phase_ = Phase::flushing;
+        take_posts();
+        refuse_posts();
+        pause_recv();
+        wake_reader(Wake::closed);
+    }
     flushed();
+}
+
+// What has gone to the kernel is left to it: a reset would take it from a peer that is slow to read.
+void LinkState::close_no_longer() noexcept {
+    if (phase_ == Phase::lingering)
+        end();
+    else
+        abort();
 }
 
 void LinkState::abort() noexcept {
@@ -164,11 +191,12 @@ void LinkState::finish_end() noexcept {
     drop_unread();
     home().unstarve(*this);
     home().cancel(timer());
+    cancel_limits();
     {
         const std::lock_guard lock(closing_);
         home().backend().close(endpoint_);
     }
-    if (CloseOp* closer = std::exchange(closer_, nullptr))
+    if (CloseWait* closer = std::exchange(closer_, nullptr))
         if (closer->try_claim(Wake::completed)) closer->finish();
     home().link_gone();
     retire();
@@ -205,12 +233,13 @@ void LinkState::on_stop(Stop stop) noexcept {
 void LinkState::on_timer() noexcept {
     const bool open = phase_ == Phase::open;
     if (open && (!reader_ || !reader_->limit_.given())) return;  // the next receive with a limit arms it again
+    if (!open && !timed_) return;
     if (!home().timers().passed(timer())) return;
     if (open) {
         wake_reader(Wake::timed_out);
     } else if (phase_ == Phase::lingering) {
         end();
-    } else if (phase_ == Phase::flushing && served_ && !closer_) {
+    } else if (phase_ == Phase::flushing) {
         // No completion for linger_time. A send completes as a whole: whether any of it has gone, its cancel tells.
         if (send_op().armed) {
             stall_check_ = true;

@@ -3,8 +3,9 @@
 // is touched by that worker only, except those marked "any thread": a task that is elsewhere goes home to begin an
 // operation.
 //
-//   open      -> flushing   close(), or the last handle of a served Link has gone: what is queued is still sent
-//   flushing  -> lingering  served only: FIN is sent, what the peer still sends is discarded until its FIN or the timer
+//   open      -> flushing   close(), the last handle of a served Link has gone, or it was idle: what is queued is sent
+//   flushing  -> lingering  a graceful end only: FIN is sent, what the peer still sends is discarded until its FIN or
+//                           the timer
 //   (any)     -> ending     abort, an error while closing, or nothing left to do: armed operations are being ended
 //   ending    -> closed     the last terminal completion has come: the descriptor is closed
 //   closed    -> freed      no handle is left; in the flush of that pass, never inside a completion
@@ -38,7 +39,7 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
-struct Gather;
+struct LinkLimits;
 struct Posts;
 
 // The operations and list nodes of a Link are its bases, so that each finds its way back without a pointer.
@@ -52,7 +53,7 @@ struct LinkSend : SendOperation {
 class LinkState final : public Resource, LinkRecv, LinkSend, FlushNode, StarvedNode, RenewedTimer, InboxNode {
 public:
     static constexpr std::size_t read_ahead = 64 * 1024;  // unread bytes above which a Link stops reading
-    // Closing of a served Link: how long the peer may take for its FIN, and without taking any byte.
+    // A graceful end that nobody awaits: how long the peer may take for its FIN, and without taking any byte.
     static constexpr Duration linger_time = std::chrono::seconds(5);
 
     // Takes over a connected descriptor, in the backend's mode. On `home`. One handle is counted. The descriptor is
@@ -74,6 +75,8 @@ public:
     void accept_posts(std::size_t limit);  // by the Link's owner; throws std::bad_alloc
     Posted post(Payload payload);          // throws std::bad_alloc
     std::size_t posted() const noexcept;
+    void close_when_idle(Duration duration, IdleMeans means);  // throws std::bad_alloc
+    void force_close_after(Duration duration);                 // so too
 
     // ---- home worker
     void close_gracefully_when_dropped() noexcept { served_ = true; }
@@ -92,7 +95,8 @@ public:
     const Segment* first_unread() const noexcept { return unread_head_; }
     Segment* take_all_unread() noexcept;
     std::size_t take_unread(std::span<std::byte> into) noexcept;  // copies out, at most all
-    void put_back(std::span<const std::byte> bytes);              // in front of everything unread
+    std::size_t copy_unread(std::span<std::byte> into) const noexcept;
+    void put_back(std::span<const std::byte> bytes, Instant arrived);  // in front of everything unread
 
     // Sending.
     void enqueue(SendUnit& unit) noexcept;
@@ -101,8 +105,10 @@ public:
     std::error_code write_error() const noexcept { return write_error_; }
 
     // Ending.
-    void begin_close(CloseOp* closer) noexcept;
+    void begin_close(CloseWait* closer) noexcept;
+    void close_no_longer() noexcept;  // the closer waits no more
     void abort() noexcept;
+    void on_idle() noexcept;
     bool closed() const noexcept { return phase_ == Phase::closed; }
 
     void describe(std::string& out) const;  // "Link 127.0.0.1:7000 from 127.0.0.1:51234 (fd 9)"
@@ -112,7 +118,15 @@ public:
 private:
     enum class Phase : std::uint8_t { open, flushing, lingering, ending, closed };
     enum class ReadSide : std::uint8_t { open, eof, failed };
-    enum RemoteBits : std::uint8_t { remote_posts = 1, remote_abort = 2, remote_link_dropped = 4, remote_released = 8 };
+    enum RemoteBits : std::uint8_t {
+        remote_posts = 1,
+        remote_abort = 2,
+        remote_link_dropped = 4,
+        remote_released = 8,
+        remote_idle = 16,
+        remote_force = 32
+    };
+    enum Activity : std::uint8_t { received = 1, sent = 2 };
 
     LinkState(Worker& home, int fd) noexcept;
     ~LinkState() override;
@@ -127,7 +141,8 @@ private:
     void on_recv(const Completion& completion) noexcept;
     void append_unread(Segment* segment) noexcept;
     void queue_segment(Segment* segment) noexcept;
-    void spill(std::span<const std::byte> bytes) noexcept;
+    void spill(const Segment& segment) noexcept;
+    void stamp_arrivals() noexcept;
     void spill_all() noexcept;
     void drop_unread() noexcept;
     void connection_lost(int error) noexcept;  // a send was told
@@ -155,11 +170,23 @@ private:
     void signal(std::uint8_t bits) noexcept;
     void on_remote(std::uint8_t bits) noexcept;
     void link_dropped() noexcept;
+    void close_gently(Wake reader_ends) noexcept;
+    void begin_graceful_end(Wake reader_ends) noexcept;
     void flushed() noexcept;
     void end() noexcept;
     void finish_end() noexcept;
     void flush_node() noexcept;
     bool may_free() const noexcept;
+
+    // Limits (link_limits.cpp)
+    LinkLimits& limits();
+    void take_limits(std::uint8_t bits) noexcept;
+    void note_activity(Activity what) noexcept {
+        if (idle_on_ & what) [[unlikely]]
+            renew_idle();
+    }
+    void renew_idle() noexcept;
+    void cancel_limits() noexcept;
 
     LinkRecv& recv_op() noexcept { return *this; }
     LinkSend& send_op() noexcept { return *this; }
@@ -175,20 +202,25 @@ private:
 
     SendUnit* out_head_ = nullptr;
     SendUnit* out_tail_ = nullptr;
-    Gather* gather_ = nullptr;    // iovecs of the send in flight; borrowed from the thread's spare list
     std::uint32_t gathered_ = 0;  // units at the head of the queue that the send in flight covers
     int read_errno_ = 0;          // of a read side that has failed, or is going to: see connection_lost()
     PackedError write_error_;     // set: nothing more can be sent
-    CloseOp* closer_ = nullptr;
+    CloseWait* closer_ = nullptr;
+    std::atomic<LinkLimits*> limits_{nullptr};  // any thread; made by the first that asks for one
 
     Phase phase_ = Phase::open;
     ReadSide read_side_ = ReadSide::open;
-    bool served_ = false;
-    bool fin_sent_ = false;
-    bool released_ = false;  // home has seen the end of the last handle
-    bool draining_ = false;
-    bool looked_ = false;          // draining: what had arrived unread was taken
-    bool reader_kept_up_ = false;  // it was waiting when the last data came
+    bool served_ : 1 = false;
+    bool graceful_ : 1 = false;  // closing: the peer's end is waited for
+    bool timed_ : 1 = false;     // and nobody else limits that: linger_time does
+    bool fin_sent_ : 1 = false;
+    bool released_ : 1 = false;  // home has seen the end of the last handle
+    bool draining_ : 1 = false;
+    bool looked_ : 1 = false;          // draining: what had arrived unread was taken
+    bool reader_kept_up_ : 1 = false;  // it was waiting when the last data came
+    bool has_lent_ : 1 = false;        // the unread segments may hold lent buffers
+    bool stamps_ : 1 = false;          // each segment is given the time of its arrival
+    std::uint8_t idle_on_ : 2 = 0;     // Activity that renews the limit on being idle; none: there is no limit
 
     std::atomic<std::uint32_t> handles_{1};  // any thread
     bool sent_short_ = false;                // the last send: see on_sent()

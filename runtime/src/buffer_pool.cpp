@@ -63,6 +63,7 @@ Segment* BufferPool::lend(unsigned index, std::uint32_t size) noexcept {
     segment.next = nullptr;
     segment.data = buffer(index);
     segment.size = size;
+    segment.arrived = {};
     unpoison(segment.data, size);
     ++lent_;
     return &segment;

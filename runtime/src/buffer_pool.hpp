@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chainring/config.hpp>
+#include <chainring/time.hpp>
 
 #include "runtime/src/inbox.hpp"
 
@@ -33,6 +34,7 @@ struct Segment {
     std::uint16_t index = 0;     // of the buffer in its pool
     std::uint32_t capacity = 0;  // heap: bytes that the block has room for
     BufferPool* pool = nullptr;  // null: heap
+    Instant arrived{};           // of the first byte that was put in; the epoch where nobody asked
 
     static Segment* allocate(std::size_t capacity);             // heap, empty; throws std::bad_alloc
     static Segment* copy_of(std::span<const std::byte> bytes);  // heap; throws std::bad_alloc

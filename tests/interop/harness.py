@@ -2,7 +2,8 @@
 """What the interop tests share: a sample as a child process, real clients beside it, and what the kernel says of both.
 
 The environment tells what is tested: CHAINRING_BACKEND (uring or epoll), CHAINRING_SAMPLES (the folder of the
-programs), CHAINRING_DENY (the helper that refuses a system call), CHAINRING_SANITIZE (the build's sanitizers, if any).
+programs), CHAINRING_SERVERS (that of the tests' own), CHAINRING_DENY (the helper that refuses a system call),
+CHAINRING_SANITIZE (the build's sanitizers, if any).
 A script ends with `harness.run(test, ...)`; each test is a function whose name is a sentence. A test that cannot be made
 here raises Skip; when no test of a script could be made, it exits with 77.
 
@@ -29,6 +30,7 @@ import traceback
 
 BACKEND = os.environ.get("CHAINRING_BACKEND", "uring")
 SAMPLES = os.environ.get("CHAINRING_SAMPLES", "")
+SERVERS = os.environ.get("CHAINRING_SERVERS", "")
 SANITIZED = os.environ.get("CHAINRING_SANITIZE", "")
 NAMES = {"uring": "io_uring", "epoll": "epoll"}
 KIB, MIB = 1 << 10, 1 << 20
@@ -241,10 +243,11 @@ class Sample:
 
 
 def program(name):
-    path = os.path.join(SAMPLES, name)
-    if not os.access(path, os.X_OK):
-        raise Skip(f"no program {name} in CHAINRING_SAMPLES")
-    return path
+    for folder in SAMPLES, SERVERS:
+        path = os.path.join(folder, name)
+        if os.access(path, os.X_OK):
+            return path
+    raise Skip(f"no program {name} in CHAINRING_SAMPLES or CHAINRING_SERVERS")
 
 
 def clean_environment(extra=None):

@@ -38,6 +38,7 @@ protected:
     void got(std::string_view bytes) {
         CHECK(bytes == bytes_from(std::exchange(received_, received_ + bytes.size()), bytes.size()));
     }
+    void saw(std::string_view bytes) const { CHECK(bytes == bytes_from(received_, bytes.size())); }
     std::size_t unread() const noexcept { return static_cast<std::size_t>(sent_ - received_); }
     void will_send(std::size_t first, std::size_t second) noexcept {
         first_ = first;
@@ -105,6 +106,24 @@ class RecvExactContest final : public StreamContest {
         co_return std::error_code();
     }
     std::size_t room_ = 1;
+};
+
+class PeekContest final : public StreamContest {
+    Task<> prepare(Random& random) override {
+        const std::size_t first = random.below(3'000);
+        will_send(first, 1 + random.below(3'000));
+        at_least_ = first + 1;
+        co_return;
+    }
+    Task<std::error_code> attempt(MaybeLimit limit) override {
+        std::array<std::byte, 3'001> into{};
+        const auto seen = co_await limited(link().peek(into, at_least_), limit);
+        if (!seen) co_return seen.error();
+        CHECK(*seen >= at_least_);
+        saw(as_text(std::span(into).first(*seen)));
+        co_return std::error_code();
+    }
+    std::size_t at_least_ = 1;
 };
 
 // Lines with their numbers, some longer than a small segment.
@@ -272,6 +291,10 @@ TEST_CASE("a cancelled or late recv into a span loses and doubles no byte") {
 
 TEST_CASE("a cancelled or late recv_exact leaves all that it had for the next receive") {
     contend<RecvExactContest>();
+}
+
+TEST_CASE("a peek, cancelled, late or not, leaves everything") {
+    contend<PeekContest>();
 }
 
 TEST_CASE("a cancelled or late recv_until leaves its line for the next") {

@@ -16,6 +16,7 @@
 #include <chainring/event.hpp>
 #include <chainring/framed.hpp>
 #include <chainring/handle.hpp>
+#include <chainring/heartbeat.hpp>
 #include <chainring/interval.hpp>
 #include <chainring/latch.hpp>
 #include <chainring/length_prefixed.hpp>

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <chainring/config.hpp>
+#include <chainring/time.hpp>
 
 #include <cstddef>
 #include <span>
@@ -41,6 +42,9 @@ public:
 
     // The first piece; empty only when the Chunk is. Valid until the Chunk is changed.
     std::span<const std::byte> front() const noexcept;
+    // When the first piece was delivered by the kernel; of small pieces that were gathered in one, the earliest. Only
+    // of what was received with .stamped(); else, and of an empty Chunk, Instant{}.
+    Instant arrived() const noexcept;
     // Drops `bytes` (at most size()) from the front; buffers that become empty go back at once.
     void consume(std::size_t bytes) noexcept;
 

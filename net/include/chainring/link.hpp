@@ -87,6 +87,12 @@ public:
     RecvUntilOp recv_until(std::string_view delimiter, std::size_t max) noexcept {
         return RecvUntilOp(state(), delimiter, max);
     }
+    // Copies what has arrived, at least `at_least` bytes and at most as many as fit, and consumes none of it; yields
+    // how many were copied. When the peer ends before there are so many: Errc::eof; they are still there. For telling
+    // protocols apart.
+    PeekOp peek(std::span<std::byte> into, std::size_t at_least = 1) noexcept {
+        return PeekOp(state(), into, at_least);
+    }
 
     // Sends all bytes. Completes when the kernel has taken them; the memory must stay valid until then. A send that is
     // ended early while some of its bytes are on the wire breaks the direction: later sends end with
@@ -105,6 +111,20 @@ public:
     // turns it into an abort. Bytes that the peer sent and nobody received make the kernel reset the connection, as
     // close(2) does.
     CloseOp close() noexcept { return CloseOp(state()); }
+    // The safe end: sends what is queued, then FIN; receives and discards what the peer still sends, until its FIN;
+    // then closes. Yields true when all of that came to pass within `timeout`; the peer has then received every byte,
+    // unless it ended without reading. Else false: reset when not everything was sent yet, or the peer has reset;
+    // closed when only its FIN is missing. A waiting receive ends with Errc::closed. A cancel ends it as the timeout
+    // does.
+    GracefulCloseOp close_gracefully(Duration timeout) noexcept { return GracefulCloseOp(state(), timeout); }
+    // Resets the connection after `duration`, whatever it is doing, unless it has ended by then; that costs nothing.
+    // The latest call counts; Duration::max() takes it back. Throws std::bad_alloc.
+    void force_close_after(Duration duration);
+    // Ends the Link when it has been idle for `duration`: a waiting receive ends with Errc::timed_out, then the rest is
+    // as when a handler of serve ends, in the background: what is queued is sent, then FIN, and the peer has five
+    // seconds. What the peer sends while nobody receives counts only as far as it is read ahead (64 KiB). Renewing it
+    // costs nearly nothing. The latest call counts; Duration::max() takes it back. Throws std::bad_alloc.
+    void close_when_idle(Duration duration, IdleMeans means = IdleMeans::nothing_received);
     // Resets the connection at once. Its operations end with Errc::closed.
     void abort() noexcept;
 

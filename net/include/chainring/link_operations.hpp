@@ -21,6 +21,12 @@ CHAINRING_BEGIN_NAMESPACE
 
 class Link;
 
+// When a Link counts as idle; see Link::close_when_idle.
+enum class IdleMeans : std::uint8_t {
+    nothing_received,          // from the peer
+    nothing_received_or_sent,  // sent: taken by the kernel
+};
+
 // One piece of a vectored send.
 struct IoSlice {
     constexpr IoSlice() noexcept = default;
@@ -67,13 +73,40 @@ protected:
         Segment* chain_;         // RecvOp, once it is satisfied: what it took
     };
     [[no_unique_address]] PackedError error_;  // why it has not got what it asked for; the flags lie in its padding
-    bool ignore_drain_ = false;
-    bool accumulates_ = false;  // leaves bytes in the queue while it waits for more
-    bool satisfied_ = false;
+    bool ignore_drain_ : 1 = false;
+    bool accumulates_ : 1 = false;  // leaves bytes in the queue while it waits for more
+    bool satisfied_ : 1 = false;
+    bool stamps_ : 1 = false;  // wants to know when its bytes have arrived
 
 private:
     static void arrive(InboxNode& node) noexcept;
     bool start(FrameNode& node, std::coroutine_handle<> handle) noexcept;
+};
+
+struct Segment;
+
+// Looks for a delimiter in a queue of segments that grows at its end, each time from where the last look ended: what a
+// look costs does not depend on how much was looked at before. delimiter_search.cpp says how.
+class DelimiterSearch {
+public:
+    DelimiterSearch(std::string_view delimiter, std::size_t max) noexcept : delimiter_(delimiter), max_(max) {}
+    // The queue begins with `first` and holds `bytes`. True when the search is over: the delimiter was found, or too
+    // many bytes have come before it.
+    bool look(const Segment* first, std::size_t bytes) noexcept;
+    std::string_view delimiter() const noexcept { return delimiter_; }
+    std::size_t found_at() const noexcept { return found_at_; }  // bytes in front of it
+    bool too_long() const noexcept { return too_long_; }
+    const Segment* resumes_at() const noexcept { return resume_; }  // where the next look begins; null: at the first
+
+private:
+    bool found(std::size_t at) noexcept;
+    std::string_view delimiter_;
+    std::size_t max_;
+    std::size_t searched_ = 0;  // bytes of the queue that cannot begin the delimiter
+    std::size_t found_at_ = 0;
+    const Segment* resume_ = nullptr;  // a heap segment: those stay where they are as long as they are unread
+    std::size_t resume_start_ = 0;     // the position of its first byte in the queue
+    bool too_long_ = false;
 };
 
 // Bytes to be sent, in a Link's outbound queue. Home worker only, once queued.
@@ -100,6 +133,12 @@ public:
     // Goes on waiting while the runtime drains, for streams whose end the peer decides (a relay).
     RecvOp&& ignore_drain() && noexcept {
         ignore_drain_ = true;
+        return static_cast<RecvOp&&>(*this);
+    }
+    // Has the Link read the clock at each arrival from now on, so that Chunk::arrived() tells when its bytes came. What
+    // is unread already counts as arrived now; after a Link's first receive nothing is, if that was stamped.
+    RecvOp&& stamped() && noexcept {
+        stamps_ = true;
         return static_cast<RecvOp&&>(*this);
     }
     Result<Chunk> await_resume() noexcept;
@@ -132,6 +171,21 @@ public:
 private:
     static const Kind kind;
     std::span<std::byte> into_;
+    Instant arrived_{};  // of what it has taken, in case that is put back
+};
+
+class [[nodiscard]] PeekOp : public detail::ReadOp, public detail::Limited<PeekOp> {
+    friend class detail::Limited<PeekOp>;
+    friend class detail::Stoppable<PeekOp>;
+
+public:
+    PeekOp(detail::LinkState* link, std::span<std::byte> into, std::size_t at_least) noexcept;
+    Result<std::size_t> await_resume() noexcept;
+
+private:
+    static const Kind kind;
+    std::span<std::byte> into_;
+    std::size_t at_least_;
 };
 
 class [[nodiscard]] RecvUntilOp : public detail::ReadOp, public detail::Limited<RecvUntilOp> {
@@ -147,11 +201,7 @@ private:
     static const Kind kind;
     static bool step(detail::ReadOp& op) noexcept;
     static void settle(detail::ReadOp& op) noexcept;
-    std::string_view delimiter_;
-    std::size_t max_;
-    std::size_t searched_ = 0;  // bytes of the queue that cannot begin the delimiter
-    std::size_t found_ = 0;     // where it begins
-    bool too_long_ = false;
+    detail::DelimiterSearch search_;
     std::string text_;
 };
 
@@ -196,29 +246,52 @@ private:
     detail::PackedError error_;
 };
 
-// The end of a Link, awaited.
-class [[nodiscard]] CloseOp : detail::TimedWaiter, public detail::Limited<CloseOp> {
-    friend class detail::Limited<CloseOp>;
-    friend class detail::Stoppable<CloseOp>;
+namespace detail {
 
+// The end of a Link, awaited.
+class CloseWait : public TimedWaiter {
 public:
-    explicit CloseOp(detail::LinkState* link) noexcept;
-    CloseOp(const CloseOp&) = delete;
-    CloseOp& operator=(const CloseOp&) = delete;
+    CloseWait(const CloseWait&) = delete;
+    CloseWait& operator=(const CloseWait&) = delete;
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
         return start(handle.promise(), handle);
     }
-    void await_resume() const noexcept {}
 
-private:
-    friend class detail::LinkState;
-    friend struct detail::LinkReports;
-    bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
-    static void arrive(detail::InboxNode& node) noexcept;
-    detail::LinkState* link_;
-    detail::Limit limit_;
+protected:
+    friend class LinkState;
+    friend struct LinkReports;
+    CloseWait(LinkState* link, bool graceful) noexcept;
+    ~CloseWait() = default;
+    bool start(FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    static void arrive(InboxNode& node) noexcept;
+
+    LinkState* link_;
+    Limit limit_;
+    const bool graceful_;      // waits for the peer's end
+    bool peer_ended_ = false;  // and everything has been sent
+};
+
+}  // namespace detail
+
+class [[nodiscard]] CloseOp : public detail::CloseWait, public detail::Limited<CloseOp> {
+    friend class detail::Limited<CloseOp>;
+    friend class detail::Stoppable<CloseOp>;
+
+public:
+    explicit CloseOp(detail::LinkState* link) noexcept : CloseWait(link, false) {}
+    void await_resume() const noexcept {}
+};
+
+class [[nodiscard]] GracefulCloseOp : public detail::CloseWait, public detail::Stoppable<GracefulCloseOp> {
+    friend class detail::Stoppable<GracefulCloseOp>;
+
+public:
+    GracefulCloseOp(detail::LinkState* link, Duration timeout) noexcept : CloseWait(link, true) {
+        limit_.within(timeout);
+    }
+    bool await_resume() const noexcept { return peer_ended_; }
 };
 
 CHAINRING_END_NAMESPACE

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSL-1.0
+// A server whose Links end in the ways that no sample needs, for link_ends.py. What it does with each connection:
+//
+//   link_ends send BYTES                        sends so many, receives nothing, and closes gracefully
+//   link_ends idle MS                           echoes, and closes who is idle for so long
+//   link_ends heartbeat SHORTEST LONGEST MISSES  pings, in ms, and resets who no longer answers
+#include <chainring/chainring.hpp>
+
+#include "samples/command_line.hpp"
+
+#include <string>
+
+using namespace chainring;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct Plan {
+    std::string what;
+    unsigned long first = 0;
+    HeartbeatOptions heartbeat;
+    std::string block = std::string(std::size_t{1} << 20, 'b');
+};
+
+Task<> send_much(Link* link, const Plan* plan) {
+    for (unsigned long left = plan->first; left > 0;) {
+        const auto sent = co_await link->send(std::string_view(plan->block).substr(0, left));
+        if (!sent) co_return;
+        left -= *sent;
+    }
+    const bool ended = co_await link->close_gracefully(5s);
+    if (!ended) std::fprintf(stderr, "link_ends: a peer has not ended\n");
+}
+
+Task<> echo_until_idle(Link* link, const Plan* plan) {
+    link->close_when_idle(std::chrono::milliseconds(plan->first));
+    for (;;) {
+        auto chunk = co_await link->recv();
+        if (!chunk) break;
+        const auto sent = co_await link->send(std::move(*chunk));
+        if (!sent) break;
+    }
+}
+
+Task<> watch(Heartbeat* heart, Link* link) {
+    const std::error_code end = co_await heart->watch(*link, link->outbox(), Payload("ping\n"));
+    if (end == Errc::timed_out) std::fprintf(stderr, "link_ends: a peer is dead\n");
+}
+
+Task<> ping(Link* link, const Plan* plan) {
+    Heartbeat heart(plan->heartbeat);
+    Scope scope;
+    scope.spawn(watch, &heart, link);
+    for (;;) {
+        const auto chunk = co_await link->recv();
+        if (!chunk) break;
+        heart.heard();
+    }
+    scope.cancel();
+    co_await scope.join();
+}
+
+Task<> handle(Link link, const Plan* plan) {
+    if (plan->what == "send") co_await send_much(&link, plan);
+    if (plan->what == "idle") co_await echo_until_idle(&link, plan);
+    if (plan->what == "heartbeat") co_await ping(&link, plan);
+}
+
+Task<int> serve(const CommandLine* options, const Plan* plan) {
+    auto listener = co_await Listener::bind(options->listen, options->listen_options());
+    if (!listener) co_return options->cannot_listen(listener.error());
+    options->announce(listener->address());
+    co_await listener->serve(handle, plan);
+    co_return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CommandLine options("link_ends", "Ends connections in many ways.");
+    options.positional = " send BYTES | idle MS | heartbeat SHORTEST LONGEST MISSES";
+    options.positional_count = 4;
+    if (!options.parse(argc, argv)) return options.exit_code;
+    Plan plan;
+    const auto number = [&options](std::size_t at) { return std::stoul(options.arguments.at(at)); };
+    plan.what = options.arguments.at(0);
+    plan.first = number(1);
+    if (plan.what == "heartbeat") {
+        plan.heartbeat.shortest = std::chrono::milliseconds(number(1));
+        plan.heartbeat.longest = std::chrono::milliseconds(number(2));
+        plan.heartbeat.misses = static_cast<unsigned>(number(3));
+    }
+    return run(options.runtime, serve, &options, &plan);
+}
