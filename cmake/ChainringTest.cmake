@@ -5,11 +5,11 @@
 #
 # One doctest program, built from SOURCES, and its entry in ctest. It may include private headers, by
 # their path from the root ("runtime/src/inbox.hpp").
-# With BACKENDS the program is registered once per backend, as <name>.uring and <name>.epoll, with
-# CHAINRING_BACKEND set; a program that cannot have that backend here exits with 77, which ctest
+# With BACKENDS the program is registered once per backend, as <name>.uring, <name>.epoll and <name>.sim (the
+# simulated world, a kind one), with CHAINRING_BACKEND set; a program that cannot have that backend here exits with 77, which ctest
 # reports as skipped. LABELS default to the name of the calling folder (unit, stress, ...).
 
-set(CHAINRING_TEST_BACKENDS uring epoll)
+set(CHAINRING_TEST_BACKENDS uring epoll sim)
 
 find_package(doctest QUIET)
 if(NOT doctest_FOUND)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
+// Faults of the backends on what a simulated network has not: urgent data, passed and inherited descriptors.
 #include "tests/unit/support.hpp"
 
 #include <cstring>
@@ -18,7 +19,7 @@ int plain_client(const Address& to) {
 
 }  // namespace
 
-TEST_CASE("a read that ends at the urgent mark is not the last one") {
+TEST_CASE("a read that ends at the urgent mark is not the last one" * not_simulated()) {
     in_runtime([]() -> Task<> {
         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
         const int client = plain_client(listener.address());
@@ -35,7 +36,7 @@ TEST_CASE("a read that ends at the urgent mark is not the last one") {
     });
 }
 
-TEST_CASE("a read that ends where descriptors are passed is not the last one") {
+TEST_CASE("a read that ends where descriptors are passed is not the last one" * not_simulated()) {
     in_runtime([]() -> Task<> {
         auto listener = (co_await Listener::bind("unix:@chainring-rights-" + std::to_string(getpid()))).value();
         const int client = plain_client(listener.address());
@@ -63,7 +64,7 @@ TEST_CASE("a read that ends where descriptors are passed is not the last one") {
     });
 }
 
-TEST_CASE("a descriptor that a forked child still holds sends no events to a Link that is gone") {
+TEST_CASE("a descriptor that a forked child still holds sends no events to a Link that is gone" * not_simulated()) {
     in_runtime([]() -> Task<> {
         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
         const int client = plain_client(listener.address());

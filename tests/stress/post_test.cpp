@@ -37,7 +37,8 @@ void take(detail::InboxNode& node) noexcept {
 
 }  // namespace
 
-TEST_CASE("four producers post a million nodes each: exactly once, in order, and hardly any post costs a wake") {
+TEST_CASE("four producers post a million nodes each: exactly once, in order, and hardly any post costs a wake" *
+          not_simulated()) {
     // Two workers, as a server has: they spin for a moment before they park.
     in_runtime_with(workers(2, Steal::overloaded), []() -> Task<> {
         constexpr unsigned producers = 4;
@@ -72,7 +73,7 @@ TEST_CASE("four producers post a million nodes each: exactly once, in order, and
     });
 }
 
-TEST_CASE("a wake is never lost: a worker that parks for each post") {
+TEST_CASE("a wake is never lost: a worker that parks for each post" * not_simulated()) {
     in_runtime([]() -> Task<> {
         const std::uint64_t count = rounds(100'000);
         detail::Worker& worker = *detail::Worker::current();
@@ -96,7 +97,7 @@ TEST_CASE("a wake is never lost: a worker that parks for each post") {
     });
 }
 
-TEST_CASE("tasks injected by foreign threads while all workers park run once each") {
+TEST_CASE("tasks injected by foreign threads while all workers park run once each" * not_simulated()) {
     for (const Steal steal : {Steal::never, Steal::overloaded, Steal::eager}) {
         in_runtime_with(workers(3, steal), []() -> Task<> {
             const std::uint64_t each = rounds(20'000);

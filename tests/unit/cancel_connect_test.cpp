@@ -30,7 +30,8 @@ public:
     }
     Task<> complete() override {
         for (; coming_ > 0; --coming_) {
-            const Peer& client = clients_.emplace_back(listener_.address());
+            clients_.push_back(co_await connected_peer(listener_.address()));
+            const Peer& client = clients_.back();
             client.try_send(std::string_view(reinterpret_cast<const char*>(&connected_), sizeof connected_));
             ++connected_;
         }
@@ -84,8 +85,10 @@ public:
         co_return make_error_code(Errc::cancelled);
     }
     Task<> complete() override {
-        for (; coming_ > 0; --coming_, ++connected_) clients_.emplace_back(listener_.address());
-        co_return;
+        for (; coming_ > 0; --coming_) {
+            clients_.push_back(co_await connected_peer(listener_.address()));
+            ++connected_;
+        }
     }
     Task<> settle(std::error_code) override {
         clients_.clear();  // those that wait to be served included: a reset one is accepted all the same
@@ -117,28 +120,13 @@ private:
     unsigned coming_ = 0;
 };
 
-int listening_socket(const Address& at, int backlog) {
-    const auto* address = static_cast<const sockaddr*>(at.data());
-    const int fd = ::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    CHECK(::bind(fd, address, static_cast<socklen_t>(at.size())) == 0);
-    CHECK(::listen(fd, backlog) == 0);
-    return fd;
-}
-
-Address address_of(int fd) {
-    sockaddr_storage storage{};
-    socklen_t size = sizeof storage;
-    ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size);
-    return Address::from_sockaddr(&storage, size);
-}
-
 // A Link that was said to be connected is one.
 class ConnectContest final : public Contest {
 public:
     explicit ConnectContest(std::string where) : where_(std::move(where)) { waits = either_wins = false; }
     Task<> begin() override {
-        listening_ = listening_socket(Address::parse(where_).value(), 4096);
-        address_ = address_of(listening_);
+        listening_ = plain::listen(Address::parse(where_).value(), 4096);
+        address_ = plain::name_of(listening_);
         co_return;
     }
     Task<std::error_code> attempt(MaybeLimit limit) override {
@@ -149,7 +137,8 @@ public:
     Task<> complete() override { co_return; }
     Task<> settle(std::error_code error) override {
         std::vector<Peer> accepted;
-        for (int fd = 0; (fd = ::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC)) >= 0;) accepted.emplace_back(fd);
+        co_await passes(misbehaves() ? 200 : 4);
+        for (int fd = 0; (fd = plain::accept(listening_)) >= 0;) accepted.emplace_back(fd);
         if (error) co_return;
         // The only one that is open still.
         (co_await link_.send("x")).value();
@@ -163,7 +152,7 @@ public:
         co_await passes(1);
     }
     Task<> end() override {
-        ::close(listening_);
+        plain::close(listening_);
         co_return;
     }
 
@@ -182,8 +171,8 @@ public:
         fewer = 4;
     }
     Task<> begin() override {
-        listening_ = listening_socket(Address::parse("127.0.0.1:0").value(), 0);
-        address_ = address_of(listening_);
+        listening_ = plain::listen(Address::parse("127.0.0.1:0").value(), 0);
+        address_ = plain::name_of(listening_);
         for (bool full = false; !full;) {
             const std::size_t before = queued_.size();
             Scope scope;
@@ -202,7 +191,7 @@ public:
     Task<> complete() override { co_return; }
     Task<> end() override {
         queued_.clear();
-        ::close(listening_);
+        plain::close(listening_);
         co_return;
     }
 

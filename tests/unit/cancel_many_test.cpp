@@ -87,7 +87,7 @@ Task<> late_receives(ManualClock* clock, unsigned count) {
     CHECK(tally.timed_out == count);
     CHECK(metrics().parks - parks <= 1);
     // Nothing was lost: each Link receives on.
-    for (const Peer& peer : all.peers) peer.send("x");
+    for (const Peer& peer : all.peers) co_await peer.send("x");
     Scope again;
     for (Link& link : all.links) again.spawn(receive, &link, MaybeLimit(), &tally);
     co_await again.join();

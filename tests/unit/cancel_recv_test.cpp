@@ -17,11 +17,11 @@ public:
     }
     Task<> complete() override {
         // In two parts, at times: the second comes later.
-        peer().send(bytes_from(sent_, first_));
+        co_await peer().send(bytes_from(sent_, first_));
         sent_ += first_;
         if (second_ == 0) co_return;
         co_await yield();
-        peer().send(bytes_from(sent_, second_));
+        co_await peer().send(bytes_from(sent_, second_));
         sent_ += second_;
     }
     Task<> settle(std::error_code error) override {
@@ -147,9 +147,9 @@ public:
     Task<> complete() override {
         completed_ = true;
         const std::string text = line_ + "\r\n";
-        wired_.peer.send(std::string_view(text).substr(0, cut_));
+        co_await wired_.peer.send(text.substr(0, cut_));
         co_await yield();
-        wired_.peer.send(std::string_view(text).substr(cut_));
+        co_await wired_.peer.send(text.substr(cut_));
     }
     Task<> settle(std::error_code error) override {
         if (!error || !completed_) co_return;
@@ -199,9 +199,9 @@ public:
     }
     Task<> complete() override {
         completed_ = true;
-        wired_.peer.send(std::string_view(stream_).substr(0, cut_));
+        co_await wired_.peer.send(stream_.substr(0, cut_));
         co_await yield();
-        wired_.peer.send(std::string_view(stream_).substr(cut_));
+        co_await wired_.peer.send(stream_.substr(cut_));
     }
     Task<> settle(std::error_code) override {
         if (!completed_) {
@@ -254,7 +254,7 @@ public:
         if (reset_)
             wired_.peer = Peer();
         else
-            ::shutdown(wired_.peer.fd(), SHUT_WR);
+            wired_.peer.shutdown_write();
         co_return;
     }
     Task<> settle(std::error_code error) override {

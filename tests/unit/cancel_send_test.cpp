@@ -34,7 +34,7 @@ public:
             }
         }
         if (form != Form::chunk) co_return;
-        source_.peer.send(text_);
+        co_await source_.peer.send(text_);
         chunk_ = (co_await source_.link.recv()).value();
         while (chunk_.size() < text_.size()) {  // in several receives: as much as the first has
             auto rest = (co_await source_.link.recv()).value();
@@ -98,7 +98,7 @@ public:
     Task<> settle(std::error_code error) override {
         std::string got;
         if (!error) {
-            wired_.peer.take_exactly(got, unit_.text().size());
+            co_await wired_.peer.take_exactly(&got, unit_.text().size());
             CHECK(got == unit_.text());
             position_ += got.size();
         }
@@ -296,7 +296,7 @@ public:
     Task<> settle(std::error_code error) override {
         co_await drain_filler();
         CHECK(!filled_);
-        wired_.peer.send("still read");
+        co_await wired_.peer.send("still read");
         std::array<std::byte, 10> back{};
         const auto read = co_await wired_.link.recv_exact(back);
         CHECK(read);

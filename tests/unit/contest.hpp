@@ -87,12 +87,11 @@ struct Balance {
 // Lets the loop go round until all is as it was before, and fails where that does not come.
 Task<> restored(Balance before);
 
-// A plain socket, as the other side of a Link has it. Blocking, but for what says otherwise. Reset when it goes.
+// A plain socket, as the other side of a Link has it (see plain_socket.hpp). Reset when it goes.
 class Peer {
 public:
     Peer() noexcept = default;
     explicit Peer(int fd) noexcept : fd_(fd) {}
-    explicit Peer(const Address& to);  // connects
     Peer(Peer&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
     Peer& operator=(Peer&& other) noexcept {
         std::swap(fd_, other.fd_);
@@ -100,17 +99,20 @@ public:
     }
     ~Peer();
     int fd() const noexcept { return fd_; }
-    void send(std::string_view bytes) const;
+    Task<> send(std::string bytes) const;
     // To an end that may already have been accepted and dropped by a task that was cancelled.
     void try_send(std::string_view bytes) const;
     // What is there, up to `most` bytes, behind `into`; never waits. Says how much; -1 when nothing is there yet.
     long take(std::string& into, std::size_t most) const;
     // Waits for it.
-    void take_exactly(std::string& into, std::size_t bytes) const;
+    Task<> take_exactly(std::string* into, std::size_t bytes) const;
+    void shutdown_write() const { plain::shutdown_write(fd_); }
 
 private:
     int fd_ = -1;
 };
+
+Task<Peer> connected_peer(Address to);
 
 // A Link of this worker, and the plain socket at its other end.
 struct Wired {

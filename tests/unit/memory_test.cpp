@@ -119,7 +119,8 @@ TEST_CASE("bursts of framed messages allocate per receive buffer at most, not pe
     });
 }
 
-TEST_CASE("a suspended echo coroutine with its Link holds at most 1 KiB, also after it has carried 16 KiB") {
+TEST_CASE("a suspended echo coroutine with its Link holds at most 1 KiB, also after it has carried 16 KiB" *
+          not_simulated()) {
     in_runtime([]() -> Task<> {
         constexpr std::size_t count = 2000;
         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
@@ -161,7 +162,8 @@ TEST_CASE("a suspended echo coroutine with its Link holds at most 1 KiB, also af
     });
 }
 
-TEST_CASE("a thousand peers that push and never read hold neither the buffers nor the server's attention") {
+TEST_CASE("a thousand peers that push and never read hold neither the buffers nor the server's attention" *
+          not_simulated()) {
     in_runtime([]() -> Task<> {
         constexpr int count = 1000;
         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();

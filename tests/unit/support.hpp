@@ -5,13 +5,13 @@
 
 #include <chainring/chainring.hpp>
 
+#include "tests/unit/plain_socket.hpp"
+
 #include <atomic>
 #include <cstdlib>
-#include <dirent.h>
 #include <doctest/doctest.h>
 #include <string>
 #include <string_view>
-#include <sys/socket.h>
 #include <utility>
 
 namespace support {
@@ -24,6 +24,15 @@ inline std::string wanted_backend() {
     const char* name = std::getenv("CHAINRING_BACKEND");
     if (!name) return {};
     return std::string_view(name) == "uring" ? "io_uring" : name;
+}
+
+// In a world that is shuffled and misbehaves, as CHAINRING_SEED asks for: pieces come in any size, tasks in any order.
+inline bool misbehaves() {
+    const char* seed = std::getenv("CHAINRING_SEED");
+    return wanted_backend() == "sim" && seed && *seed;
+}
+inline auto not_misbehaving() {
+    return doctest::skip(misbehaves());
 }
 
 // Decorates tests that need what a simulated world has not: foreign threads, descriptors or signals of the real system.
@@ -58,14 +67,7 @@ void in_runtime(Fn&& fn, Args&&... args) {
     in_runtime_with(one_worker(), std::forward<Fn>(fn), std::forward<Args>(args)...);
 }
 
-// Open descriptors of this process.
-inline int descriptors() {
-    int count = 0;
-    DIR* directory = opendir("/proc/self/fd");
-    while (readdir(directory)) ++count;
-    closedir(directory);
-    return count;
-}
+using plain::descriptors;
 
 struct Pair {
     Pair() noexcept = default;
