@@ -60,7 +60,7 @@ void Worker::run() {
     begin();
     while (!may_exit()) {
         run_tasks();
-        if (reap()) sleep();
+        if (reap() && park()) sleep();
     }
     end();
 }
@@ -197,8 +197,7 @@ void Worker::flush() noexcept {
     }
 }
 
-// The rest of a pass. Parking is in two halves: announce it, then look once more at all that another thread may have
-// left before it saw the announcement.
+// The rest of a pass. True: there is nothing to do here, and the worker is to park.
 bool Worker::reap() noexcept {
     flush();
     if (!run_queue_.empty()) {
@@ -210,7 +209,12 @@ bool Worker::reap() noexcept {
         backend_->poll();
         return false;
     }
-    if (runtime_.may_spin && spin()) return false;
+    return !(runtime_.may_spin && spin());
+}
+
+// In two halves: announce it, then look once more at all that another thread may have left before it saw the
+// announcement. False: there is something.
+bool Worker::park() noexcept {
     runtime_.idle_workers.fetch_add(1, std::memory_order_relaxed);  // a hint for those who have work to share
     wake_cost_.announced();
     park_.announce();

@@ -72,11 +72,13 @@ public:
     void run();
 
     // What run() does, in parts, for the simulated world, where one thread plays every worker: begin(), then
-    // run_tasks() (steps 1 to 3 of a pass), reap() (4 and 5; true: the worker has announced that it parks, and sleep()
-    // must follow) and sleep() until may_exit(), then end(). Anything may happen on other workers between two parts.
+    // run_tasks() (steps 1 to 3 of a pass), reap() (4 and 5; true: nothing is to be done, and park() follows), park()
+    // (true: the worker has announced that it parks, and sleep() must follow) and sleep() until may_exit(), then end().
+    // Anything may happen on other workers between two parts.
     void begin();
     void run_tasks() noexcept;
     bool reap() noexcept;
+    bool park() noexcept;
     void sleep() noexcept;
     void end() noexcept;
     bool may_exit() const noexcept;

@@ -242,7 +242,10 @@ void Host::play(std::size_t at) {
             each.part = Part::reap;
             return;
         case Part::reap:
-            each.part = each.worker->reap() ? Part::parked : Part::tasks;
+            each.part = each.worker->reap() ? Part::park : Part::tasks;
+            return;
+        case Part::park:
+            each.part = each.worker->park() ? Part::parked : Part::tasks;
             return;
         case Part::parked:
             each.worker->sleep();

@@ -91,7 +91,7 @@ public:
     std::size_t starts() const noexcept { return starts_; }
 
 private:
-    enum class Part : std::uint8_t { tasks, reap, parked, left };
+    enum class Part : std::uint8_t { tasks, reap, park, parked, left };
     struct Played {
         Worker* worker;
         SimBackend* backend;

@@ -3,8 +3,7 @@
 // seed, and the loop in which one thing at a time happens.
 //
 //   1 of the workers that can go on (not parked, or something is there for them), the seed picks one; it plays a part
-//   of
-//     its pass (its tasks, or flush and park, or the end of its sleep), which takes a little virtual time
+//     of its pass (its tasks, the rest, its parking, or the end of its sleep), which takes a little virtual time
 //   2 when none can, time jumps to what comes next: an event of the network, a timer, the end of a stall
 //   3 when nothing comes, the world is stuck
 //
