@@ -5,37 +5,61 @@
 #include "net/src/link_state.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
+#include <new>
+#include <type_traits>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
-// The pieces of one sendmsg. At most IOV_MAX (1024) are allowed; more than these bring nothing.
-struct Gather {
+// The pieces of one sendmsg, a list of `few` or of `many`.
+class Gather {
+public:
+    static constexpr std::size_t few = 64;
+    static constexpr std::size_t many = 1024;                       // IOV_MAX
+    static constexpr std::size_t max_bytes = std::size_t{1} << 30;  // a completion counts in an int
+
     msghdr message{};
-    std::array<iovec, 64> pieces{};
-    std::size_t count = 0;
     std::size_t bytes = 0;
     bool lent = false;
 
-    static constexpr std::size_t max_bytes = std::size_t{1} << 30;  // a completion counts in an int
+    // Null when there is no memory.
+    static Gather* make(std::size_t capacity) noexcept {
+        try {
+            return new (allocate_frame(size_of(capacity))) Gather(capacity);
+        } catch (...) {
+            return nullptr;
+        }
+    }
+    static void free(Gather* gather) noexcept {
+        if (gather) free_frame(gather, size_of(gather->capacity_));
+    }
 
-    bool full() const noexcept { return count == pieces.size() || bytes == max_bytes; }
+    bool full() const noexcept { return message.msg_iovlen == capacity_ || bytes == max_bytes; }
     void add(const void* data, std::size_t size) noexcept {
         size = std::min(size, max_bytes - bytes);
-        pieces[count++] = {const_cast<void*>(data), size};
+        message.msg_iov[message.msg_iovlen++] = {const_cast<void*>(data), size};
         bytes += size;
     }
-    static void* operator new(std::size_t size) { return allocate_frame(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept { free_frame(memory, size); }
+
+private:
+    explicit Gather(std::size_t capacity) noexcept : capacity_(capacity) {
+        message.msg_iov = reinterpret_cast<iovec*>(this + 1);
+    }
+    static std::size_t size_of(std::size_t capacity) noexcept { return sizeof(Gather) + capacity * sizeof(iovec); }
+    std::size_t capacity_;
 };
+static_assert(std::is_trivially_destructible_v<Gather> && std::is_trivial_v<iovec>);
 
 namespace {
 
 const Segment* segments_of(const SendUnit& unit) noexcept {
     return static_cast<const Segment*>(unit.source);
+}
+
+const std::byte* payload_of(const SendUnit& unit) noexcept {
+    return static_cast<const PayloadBlock*>(unit.source)->bytes().data() + unit.slice_offset;
 }
 
 void add_unit(Gather& gather, const SendUnit& unit) noexcept {
@@ -58,6 +82,9 @@ void add_unit(Gather& gather, const SendUnit& unit) noexcept {
                 gather.add(segment->data, segment->size);
                 gather.lent |= segment->pool != nullptr;
             }
+            break;
+        case SendUnit::Kind::payload:
+            if (unit.left > 0) gather.add(payload_of(unit), unit.left);
             break;
         case SendUnit::Kind::end_of_stream:
             break;
@@ -91,6 +118,9 @@ void advance_unit(SendUnit& unit, std::size_t bytes) noexcept {
             unit.source = segment;
             break;
         }
+        case SendUnit::Kind::payload:
+            unit.slice_offset = (unit.slice_offset + bytes) & 0xffff'ffff'ffff;
+            break;
         case SendUnit::Kind::end_of_stream:
             break;
     }
@@ -122,6 +152,11 @@ void copy_out(SendUnit& unit) noexcept {
 // ---- the queue
 
 void LinkState::enqueue(SendUnit& unit) noexcept {
+    queue_posts(TakePosts::all);  // what was posted before goes before
+    append(unit);
+}
+
+void LinkState::append(SendUnit& unit) noexcept {
     if (send_op().armed && !send_op().nowait) copy_out(unit);  // it would wait behind a send that waits for the network
     unit.next = nullptr;
     (out_tail_ ? out_tail_->next : out_head_) = &unit;
@@ -186,7 +221,7 @@ void LinkState::settle_interrupted() noexcept {
 // Ends every unit that the kernel does not have, and all that come later, with `error`.
 void LinkState::fail_writes(std::error_code error) noexcept {
     if (!write_error_) write_error_ = error;
-    refuse_posts();
+    end_posts();
     SendUnit** at = &out_head_;
     out_tail_ = nullptr;
     for (std::uint32_t keep = send_op().armed ? gathered_ : 0; keep > 0 && *at; --keep) {
@@ -205,7 +240,9 @@ void LinkState::fail_writes(std::error_code error) noexcept {
 
 void LinkState::flush_out() noexcept {
     if (send_op().armed || phase_ >= Phase::ending) return;
-    while (out_head_) {
+    for (;;) {
+        if (!out_head_) queue_posts(TakePosts::now);
+        if (!out_head_) break;
         SendUnit& unit = *out_head_;
         if (unit.kind == SendUnit::Kind::end_of_stream) {
             const int error = std::exchange(fin_sent_, true) ? 0 : home().backend().shutdown_write(endpoint_.fd);
@@ -230,29 +267,26 @@ bool LinkState::gather() noexcept {
     gathered_ = 0;
     send_op().gathered = false;
     const SendUnit& first = *out_head_;
-    const bool single_piece =
-        first.kind == SendUnit::Kind::bytes || (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
+    const bool single_piece = first.kind == SendUnit::Kind::bytes || first.kind == SendUnit::Kind::payload ||
+                              (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
     if (single_piece && !first.next) {
         const Segment* segment = first.kind == SendUnit::Kind::segments ? segments_of(first) : nullptr;
-        send_op().data = segment ? segment->data : first.source;
+        const void* bytes = first.kind == SendUnit::Kind::payload ? payload_of(first) : first.source;
+        send_op().data = segment ? segment->data : bytes;
         send_op().size = std::min(first.left, Gather::max_bytes);
         send_op().nowait = segment && segment->pool;
         gathered_ = 1;
         return true;
     }
-    Gather* pieces = nullptr;
-    try {
-        pieces = new Gather;
-    } catch (...) {
-        return false;
-    }
+    std::size_t units = 0;
+    for (const SendUnit* unit = out_head_; unit && units <= Gather::few; unit = unit->next) ++units;
+    Gather* const pieces = Gather::make(units > Gather::few ? Gather::many : Gather::few);
+    if (!pieces) return false;
     for (const SendUnit* unit = out_head_; unit && !pieces->full(); unit = unit->next) {
         if (unit->kind == SendUnit::Kind::end_of_stream) break;
         add_unit(*pieces, *unit);
         ++gathered_;
     }
-    pieces->message.msg_iov = pieces->pieces.data();
-    pieces->message.msg_iovlen = pieces->count;
     gather_ = pieces;
     send_op().gathered = true;
     send_op().message = &pieces->message;
@@ -262,7 +296,7 @@ bool LinkState::gather() noexcept {
 }
 
 void LinkState::on_sent(const Completion& completion) noexcept {
-    delete std::exchange(gather_, nullptr);
+    Gather::free(std::exchange(gather_, nullptr));
     const int result = completion.result;
     if (result > 0) {
         consume(static_cast<std::size_t>(result));
@@ -283,7 +317,7 @@ void LinkState::on_sent(const Completion& completion) noexcept {
     }
     if (phase_ == Phase::ending)
         finish_end();
-    else if (out_head_)
+    else if (out_head_ || posts_waiting())
         home().flush_later(*this);
     else
         flushed();

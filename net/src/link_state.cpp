@@ -68,7 +68,7 @@ void LinkState::request_abort() noexcept {
 
 void LinkState::signal(std::uint8_t bits) noexcept {
     if (orphaned()) {
-        take_posts();
+        end_posts();
         if (bits & remote_released) delete this;
         return;
     }
@@ -81,10 +81,7 @@ void LinkState::signal(std::uint8_t bits) noexcept {
 }
 
 void LinkState::on_remote(std::uint8_t bits) noexcept {
-    if (bits & remote_posts) {
-        take_posts();
-        if (phase_ != Phase::open || write_error_) refuse_posts();  // they were accepted elsewhere just now
-    }
+    if (bits & remote_posts) look_at_posts();
     if (bits & remote_abort) abort();
     if (bits & remote_link_dropped) link_dropped();
     if (bits & remote_released) released_ = true;
@@ -102,7 +99,6 @@ void LinkState::link_dropped() noexcept {
         return;
     }
     phase_ = Phase::flushing;
-    take_posts();
     refuse_posts();
     drop_unread();
     home().renew_now(timer(), linger_time);
@@ -130,7 +126,6 @@ void LinkState::begin_close(CloseOp* closer) noexcept {
     closer_ = closer;
     if (phase_ != Phase::open) return;  // already on its way
     phase_ = Phase::flushing;
-    take_posts();
     refuse_posts();
     pause_recv();
     wake_reader(Wake::closed);
@@ -146,8 +141,6 @@ void LinkState::abort() noexcept {
 void LinkState::end() noexcept {
     if (phase_ >= Phase::ending) return;
     phase_ = Phase::ending;
-    refuse_posts();
-    take_posts();
     fail_writes(make_error_code(Errc::closed));
     wake_reader(Wake::closed);
     home().unstarve(*this);

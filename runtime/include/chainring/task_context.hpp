@@ -63,6 +63,7 @@ enum class WaitKind : std::uint8_t {
     mutex,
     latch,
     channel,
+    outbox,
     accept,
     connect,
     recv,
