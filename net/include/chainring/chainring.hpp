@@ -13,6 +13,7 @@
 #include <chainring/interval.hpp>
 #include <chainring/latch.hpp>
 #include <chainring/link.hpp>
+#include <chainring/link_table.hpp>
 #include <chainring/listener.hpp>
 #include <chainring/manual_clock.hpp>
 #include <chainring/mutex.hpp>
