@@ -13,10 +13,12 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
-// The pieces of one sendmsg, a list of `few` or of `many`.
+// The pieces of one sendmsg. Of the three lengths of list the shortest that does: thousands of Links may send a message
+// or two at the same time.
 class Gather {
 public:
-    static constexpr std::size_t few = 64;
+    static constexpr std::size_t few = 8;
+    static constexpr std::size_t some = 64;
     static constexpr std::size_t many = 1024;                       // IOV_MAX
     static constexpr std::size_t max_bytes = std::size_t{1} << 30;  // a completion counts in an int
 
@@ -89,6 +91,20 @@ void add_unit(Gather& gather, const SendUnit& unit) noexcept {
         case SendUnit::Kind::end_of_stream:
             break;
     }
+}
+
+std::size_t length_of_list(const SendUnit& first) noexcept {
+    std::size_t length = Gather::few;
+    std::size_t units = 0;
+    for (const SendUnit* unit = &first; unit && length < Gather::many; unit = unit->next) {
+        ++units;
+        const bool one_piece = unit->kind != SendUnit::Kind::slices && unit->kind != SendUnit::Kind::segments;
+        if (units > Gather::some)
+            length = Gather::many;
+        else if (units > Gather::few || !one_piece)
+            length = Gather::some;
+    }
+    return length;
 }
 
 // Moves the unit past `bytes` that the kernel has taken.
@@ -278,9 +294,7 @@ bool LinkState::gather() noexcept {
         gathered_ = 1;
         return true;
     }
-    std::size_t units = 0;
-    for (const SendUnit* unit = out_head_; unit && units <= Gather::few; unit = unit->next) ++units;
-    Gather* const pieces = Gather::make(units > Gather::few ? Gather::many : Gather::few);
+    Gather* const pieces = Gather::make(length_of_list(first));
     if (!pieces) return false;
     for (const SendUnit* unit = out_head_; unit && !pieces->full(); unit = unit->next) {
         if (unit->kind == SendUnit::Kind::end_of_stream) break;

@@ -48,6 +48,14 @@ TEST_CASE("awaited temporaries are destroyed as often as they were made") {
             (co_await near.send("chunk")).value();
             CHECK(*co_await far.send(std::move(*co_await far.recv().within(5s))) == 5);
             CHECK((co_await near.recv()).value().to_string() == "chunk");
+            CHECK(*co_await near.send(Payload(filler)).within(5s) == 64);
+            {
+                const Outbox outbox = near.outbox({.high_water = 1000, .slow_receiver = SlowReceiver::wait});
+                (co_await outbox.send(Payload(filler + filler)).within(5s)).value();
+                (co_await near.outbox().drained().within(5s)).value();
+            }
+            std::array<std::byte, 192> posted{};
+            (co_await far.recv_exact(posted)).value();
             (co_await near.shutdown_write()).value();
             CHECK((co_await far.recv()).error() == Errc::eof);
             co_await near.close().within(1s);
