@@ -164,14 +164,14 @@ namespace {
 // What the racing tasks share. Ids are plain numbers in atomics, so that anybody may use anybody's.
 struct Storm {
     LinkTable table;
-    std::array<std::atomic<std::uint64_t>, 16> ids{};
+    std::array<std::atomic<std::uint64_t>, 8> ids{};
     std::atomic<unsigned> ended{0};
     std::atomic<unsigned> posted{0};
 };
 
 // A Link that lives for one round, in the table, and ends at a moment and in a manner that the dice say, while others
 // find it, post to it, wait for it, and remove it.
-Task<> live(Storm* storm, std::string address, std::uint64_t seed, unsigned rounds_left) {
+Task<> live(Storm* storm, unsigned number, std::string address, std::uint64_t seed, unsigned rounds_left) {
     Random random(seed);
     auto listener = (co_await Listener::bind(address)).value();
     for (; rounds_left > 0; --rounds_left) {
@@ -182,7 +182,7 @@ Task<> live(Storm* storm, std::string address, std::uint64_t seed, unsigned roun
         options.high_water = 1 + random.below(40'000);
         options.slow_receiver = static_cast<SlowReceiver>(random.below(4));
         const LinkId id = storm->table.add(pair.near, options);
-        storm->ids[random.below(16)] = id.value();
+        storm->ids[number] = id.value();  // it stays there for a while after its end
         Scope scope;
         const bool reads = random.one_in(2);
         if (reads) scope.spawn(drain, &pair.far);
@@ -194,7 +194,7 @@ Task<> live(Storm* storm, std::string address, std::uint64_t seed, unsigned roun
                 (void)sent.error();
             },
             storm->table.find(id));
-        for (unsigned yields = random.below(12); yields > 0; --yields) co_await yield();
+        for (unsigned yields = random.below(60); yields > 0; --yields) co_await yield();
         const unsigned manner = random.below(5);
         if (manner == 0) storm->table.remove(id);
         if (manner == 1) pair.near.abort();
@@ -214,7 +214,7 @@ Task<> harass(Storm* storm, std::uint64_t seed, std::atomic<bool>* stop) {
     Random random(seed);
     const Payload payload(std::string(8'000, 'h'));
     while (!*stop) {
-        const LinkId id = LinkId::from_value(storm->ids[random.below(16)]);
+        const LinkId id = LinkId::from_value(storm->ids[random.below(8)]);
         switch (random.below(6)) {
             case 0:
                 storm->table.post_all(payload, id);
@@ -255,7 +255,7 @@ TEST_CASE("Links end at any moment, on four workers, while others find them, pos
             Scope harassing;
             Scope living;
             for (unsigned task = 0; task < 8; ++task) {
-                living.spawn_on(task % 4, live, shared, unix_address(), seed() + task, each);
+                living.spawn_on(task % 4, live, shared, task, unix_address(), seed() + task, each);
                 harassing.spawn_on(task % 4, harass, shared, seed() + 100 + task, &stop);
             }
             co_await living.join();

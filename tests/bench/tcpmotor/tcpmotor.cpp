@@ -5,6 +5,9 @@
 //   bench_tcpmotor closed ADDRESS CONNS SECONDS        each connection sends a message and waits for it to come back
 //   bench_tcpmotor paced ADDRESS CONNS SECONDS RATE    RATE messages a second in all, one way, whether they arrive or
 //   not
+//   bench_tcpmotor senders HOW SECONDS                 sends a second of 64 tasks to one Link; HOW: home (they live on
+//   its
+//                                                      worker), elsewhere (on another), outbox (there, by Outbox::send)
 //
 // The first byte of a message says which it is; then comes the moment when it was due, on the monotonic clock that all
 // processes of a machine share, or 0 while warming up (a fifth of the time): that one is not counted. A paced message
@@ -19,6 +22,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -229,6 +233,58 @@ Task<> load(std::string mode, std::string server, unsigned conns, double seconds
     print_figures(seconds);
 }
 
+// ---- many small sends to one Link
+
+Task<> send_small(Link* link, Outbox outbox, bool by_outbox, Instant until, std::uint64_t* sent) {
+    const std::string text(100, 's');
+    const Payload payload(text);
+    while (now() < until) {
+        bool taken = false;
+        if (by_outbox) {
+            const auto queued = co_await outbox.send(payload);
+            taken = queued.has_value();
+            const bool go_on = co_await yield();  // a send that finds room does not suspend
+            if (!go_on) break;
+        } else {
+            const auto done = co_await link->send(text);
+            taken = done.has_value();
+        }
+        if (!taken) break;
+        ++*sent;
+    }
+}
+
+Task<> senders(std::string how, double seconds) {
+    constexpr unsigned count = 64;
+    auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+    auto near = (co_await Link::connect(listener.address())).value();
+    auto far = (co_await listener.accept()).value();
+    OutboxOptions options;
+    options.slow_receiver = SlowReceiver::wait;
+    const Outbox outbox = near.outbox(options);
+    std::array<std::uint64_t, count> sent{};
+    Scope sending;
+    Scope receiving;
+    receiving.spawn_on(
+        0,
+        [](Link* link) -> Task<> {
+            for (;;) {
+                const auto chunk = co_await link->recv();
+                if (!chunk) break;
+            }
+        },
+        &far);
+    const Instant until = now() + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+    for (unsigned task = 0; task < count; ++task)
+        sending.spawn_on(how == "home" ? 0 : 1, send_small, &near, outbox, how == "outbox", until, &sent[task]);
+    co_await sending.join();
+    std::uint64_t all = 0;
+    for (const std::uint64_t of_one : sent) all += of_one;
+    std::printf("%s: %.0f sends/s\n", how.c_str(), static_cast<double>(all) / seconds);
+    near.abort();
+    co_await receiving.join();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -244,6 +300,10 @@ int main(int argc, char** argv) {
         const int code = run(options, serve_all);
         print_figures(std::chrono::duration<double>(now() - start).count());
         return code;
+    }
+    if (words.size() == 3 && words[0] == "senders") {
+        options.workers = 2;
+        return run(options, senders, words[1], std::stod(words[2]));
     }
     const bool is_paced = words.size() == 5 && words[0] == "paced";
     if (!is_paced && !(words.size() == 4 && words[0] == "closed")) {
