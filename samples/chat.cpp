@@ -6,54 +6,34 @@
 
 #include "samples/command_line.hpp"
 
-#include <map>
-#include <mutex>
+#include <atomic>
 
 using namespace chainring;
 using namespace std::chrono_literals;
 
-// Who is in the room. Members live on several workers: a mutex guards the list, an Outbox reaches each of them.
-class Room {
-public:
-    unsigned join(Outbox outbox) {
-        const std::lock_guard lock(mutex_);
-        members_.emplace(++last_id_, std::move(outbox));
-        return last_id_;
-    }
-    void leave(unsigned id) {
-        const std::lock_guard lock(mutex_);
-        members_.erase(id);
-    }
-    void broadcast(unsigned from, std::string text) {
-        const Payload payload(std::move(text));
-        const std::lock_guard lock(mutex_);
-        for (const auto& [id, outbox] : members_)
-            if (id != from) outbox.post(payload);
-    }
-
-private:
-    std::mutex mutex_;
-    unsigned last_id_ = 0;
-    std::map<unsigned, Outbox> members_;
+struct Room {
+    void say(std::string line, LinkId from = LinkId()) { members.post_all(Payload(std::move(line)), from); }
+    LinkTable members;  // on whichever worker they live
+    std::atomic<unsigned> last_number = 0;
 };
 
 constexpr std::size_t max_line = 4096;
 
 Task<> talk(Link link, Room* room, std::size_t outbox_limit) {
-    const unsigned id = room->join(link.outbox(outbox_limit));
-    const std::string name = "guest-" + std::to_string(id);
-    room->broadcast(id, "* " + name + " joined\n");
+    const std::string name = "guest-" + std::to_string(++room->last_number);
+    const LinkId id = room->members.add(link.outbox(outbox_limit));
+    room->say("* " + name + " joined\n", id);
     for (;;) {
         auto line = co_await link.recv_until("\n", max_line);
         if (!line) {
-            if (line.error() == Errc::too_long) room->broadcast(0, "* " + name + " sent a line that is too long\n");
+            if (line.error() == Errc::too_long) room->say("* " + name + " sent a line that is too long\n");
             break;
         }
         if (!line->empty() && line->back() == '\r') line->pop_back();
-        room->broadcast(id, name + ": " + *line + "\n");
+        room->say(name + ": " + *line + "\n", id);
     }
-    room->leave(id);
-    room->broadcast(id, "* " + name + " left\n");
+    room->members.remove(id);
+    room->say("* " + name + " left\n");
 }
 
 Task<int> serve_chat(const CommandLine& options) {

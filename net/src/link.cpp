@@ -34,9 +34,16 @@ void Link::close_when_idle(Duration duration, IdleMeans means) {
     state()->close_when_idle(duration, means);
 }
 
-Outbox Link::outbox(std::size_t limit) {
-    state()->accept_posts(limit);
+Outbox Link::outbox(const OutboxOptions& options) {
+    CHAINRING_REQUIRE(options.high_water > 0, "the high-water mark of an Outbox is at least one byte");
+    state()->accept_posts(options);
     return Outbox(*state());
+}
+
+Outbox Link::outbox(std::size_t limit) {
+    OutboxOptions options;
+    options.high_water = limit;
+    return outbox(options);
 }
 
 Result<Address> Link::peer() const noexcept {

@@ -175,11 +175,18 @@ SendOp::SendOp(detail::LinkState* link, Chunk&& chunk) noexcept : link_(link) {
     kind = Kind::segments;
 }
 
+SendOp::SendOp(detail::LinkState* link, Payload&& payload) noexcept : link_(link) {
+    left = payload.size();
+    source = std::exchange(payload.block_, nullptr);
+    kind = Kind::payload;
+}
+
 SendOp::SendOp(detail::LinkState* link, EndOfStream) noexcept : link_(link) {
     kind = Kind::end_of_stream;
 }
 
 SendOp::~SendOp() {
+    if (kind == Kind::payload && source) static_cast<detail::PayloadBlock*>(const_cast<void*>(source))->release();
     if (kind != Kind::segments) return;
     auto* segment = static_cast<detail::Segment*>(const_cast<void*>(source));
     while (segment) std::exchange(segment, segment->next)->release();

@@ -1,35 +1,45 @@
 // SPDX-License-Identifier: BSL-1.0
-// Posts: what any thread sends to a Link through its Outboxes.
+// Posts: what tasks and threads send to a Link through its Outboxes, up to where it joins the Link's queue. Which
+// message is queued, dropped or has to wait is decided by OutboxCore.
 #include "net/src/link_limits.hpp"
 #include "net/src/link_state.hpp"
+#include "net/src/posts.hpp"
 
 #include <atomic>
+#include <memory>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
-// What the Outboxes of a Link share. Every member: any thread.
-struct Posts {
-    std::atomic<SendUnit*> newest{nullptr};  // posters push, home takes all
-    std::atomic<std::size_t> bytes{0};       // posted and not yet taken by the kernel
-    std::atomic<std::size_t> limit{0};
-    std::atomic<bool> accepted{true};
-};
-
 namespace {
 
-// What an Outbox posts: a unit with the payload that it sends.
-struct PostUnit : SendUnit {
-    PostUnit(Posts& of, Payload&& what) noexcept : posts(&of), payload(std::move(what)) {
-        source = payload.bytes().data();
-        left = payload.size();
-    }
-    Posts* posts;
-    Payload payload;
-};
+PayloadBlock* block_of(const SendUnit& unit) noexcept {
+    return static_cast<PayloadBlock*>(const_cast<void*>(unit.source));
+}
+
+void free_units(UnitList<SendUnit> units) noexcept {
+    while (SendUnit* unit = units.pop()) delete static_cast<PostUnit*>(unit);
+}
 
 }  // namespace
+
+PostUnit::PostUnit(Posts& of, PayloadBlock* payload) noexcept : posts(of) {
+    kind = Kind::payload;
+    source = payload;
+    left = payload ? payload->text.size() : 0;
+    done = [](SendUnit& unit, std::error_code) noexcept {
+        Granted granted;
+        auto* self = static_cast<PostUnit*>(&unit);
+        self->posts.core.done(self->sent + self->left, granted);
+        granted.wake();
+        delete self;
+    };
+}
+
+PostUnit::~PostUnit() {
+    if (PayloadBlock* payload = block_of(*this)) payload->release();
+}
 
 LinkState::~LinkState() {
     drop_unread();  // what a recv_exact put back after the end
@@ -37,74 +47,92 @@ LinkState::~LinkState() {
     delete limits_.load(std::memory_order_acquire);
 }
 
-void LinkState::accept_posts(std::size_t limit) {
-    Posts* posts = posts_.load(std::memory_order_acquire);
-    const bool first = !posts;
-    if (first) posts = new Posts;
-    posts->limit.store(limit, std::memory_order_relaxed);
-    if (!first) return;
-    posts_.store(posts, std::memory_order_release);  // home sees them whole
-    signal(remote_posts);                            // home refuses them if the Link has ended
-}
+// ---- any thread
 
-void LinkState::refuse_posts() noexcept {
-    if (Posts* posts = posts_.load(std::memory_order_acquire)) posts->accepted.store(false, std::memory_order_relaxed);
-}
-
-std::size_t LinkState::posted() const noexcept {
-    return posts_.load(std::memory_order_acquire)->bytes.load(std::memory_order_relaxed);
-}
-
-Posted LinkState::post(Payload payload) {
-    Posts& posts = *posts_.load(std::memory_order_acquire);
-    if (!posts.accepted.load(std::memory_order_relaxed)) return Posted::closed;
-    const std::size_t length = payload.size();
-    const std::size_t before = posts.bytes.fetch_add(length, std::memory_order_relaxed);
-    if (before + length > posts.limit.load(std::memory_order_relaxed)) {
-        posts.bytes.fetch_sub(length, std::memory_order_relaxed);
-        refuse_posts();
-        request_abort();
-        return Posted::overflow;
+void LinkState::accept_posts(const OutboxOptions& options) {
+    Posts* shared = posts_.load(std::memory_order_acquire);
+    std::unique_ptr<Posts> made;
+    if (!shared) {
+        made = std::make_unique<Posts>();
+        shared = made.get();
     }
-    PostUnit* unit = nullptr;
+    Granted granted;
+    shared->core.configure(options, granted);
+    if (made) posts_.store(made.release(), std::memory_order_release);  // home sees it whole
+    granted.wake();
+    signal(remote_posts);  // for those who found room now; and home refuses if the Link has ended
+}
+
+Posted LinkState::post(PayloadBlock* payload) {
+    Posts& shared = posts();
+    std::unique_ptr<PostUnit> unit;
     try {
-        unit = new PostUnit(posts, std::move(payload));
+        unit = std::make_unique<PostUnit>(shared, payload);
     } catch (...) {
-        posts.bytes.fetch_sub(length, std::memory_order_relaxed);
+        if (payload) payload->release();
         throw;
     }
-    unit->done = [](SendUnit& ended, std::error_code) noexcept {
-        auto* self = static_cast<PostUnit*>(&ended);
-        self->posts->bytes.fetch_sub(self->payload.size(), std::memory_order_relaxed);
-        delete self;
-    };
-    SendUnit* head = posts.newest.load(std::memory_order_relaxed);
-    do {
-        unit->next = head;
-        // release: home sees the unit's fields when it takes the list.
-    } while (!posts.newest.compare_exchange_weak(head, unit, std::memory_order_release, std::memory_order_relaxed));
-    signal(remote_posts);
-    return Posted::queued;
+    UnitList<SendUnit> dropped;
+    Granted granted;
+    const Posted outcome = shared.core.post(*unit, dropped, granted);
+    granted.wake();
+    free_units(dropped);
+    if (outcome == Posted::queued || outcome == Posted::dropped_older) {
+        unit.release();  // home's, or gone by now
+        signal(remote_posts);
+    } else if (outcome == Posted::overflow) {
+        request_abort();
+    }
+    return outcome;
 }
 
-// Moves what was posted behind the queue, in the order of the posts.
-void LinkState::take_posts() noexcept {
-    Posts* posts = posts_.load(std::memory_order_acquire);
-    if (!posts) return;
-    SendUnit* newest = posts->newest.exchange(nullptr, std::memory_order_acquire);  // pairs with post
-    SendUnit* oldest = nullptr;
-    while (newest) oldest = std::exchange(newest, std::exchange(newest->next, oldest));
-    while (oldest) {
-        SendUnit& unit = *oldest;
-        oldest = oldest->next;
-        if (write_error_ || phase_ >= Phase::ending)
-            unit.done(unit, make_error_code(Errc::closed));
-        else
-            enqueue(unit);
+// ---- home
+
+bool LinkState::posts_waiting() const noexcept {
+    const Posts* shared = posts_.load(std::memory_order_acquire);
+    return shared && shared->core.any_waiting();
+}
+
+void LinkState::look_at_posts() noexcept {
+    if (phase_ >= Phase::ending || write_error_) {
+        end_posts();
+        return;
     }
+    if (phase_ != Phase::open) refuse_posts();
+    queue_posts(TakePosts::early);
+    if (!send_op().armed && posts_waiting()) home().flush_later(*this);
+}
+
+// Moves what was posted behind the queue.
+void LinkState::queue_posts(TakePosts moment) noexcept {
+    Posts* shared = posts_.load(std::memory_order_acquire);
+    if (!shared) return;
+    UnitList<SendUnit> units = shared->core.take(static_cast<decltype(shared->core)::Take>(moment));
+    while (SendUnit* unit = units.pop()) append(*unit);
+}
+
+// Closing: what was posted is still sent.
+void LinkState::refuse_posts() noexcept {
+    Posts* shared = posts_.load(std::memory_order_acquire);
+    if (!shared) return;
+    Granted granted;
+    shared->core.refuse(granted);
+    granted.wake();
+    queue_posts(TakePosts::all);
+}
+
+void LinkState::end_posts() noexcept {
+    Posts* shared = posts_.load(std::memory_order_acquire);
+    if (!shared) return;
+    Granted granted;
+    const UnitList<SendUnit> units = shared->core.end(granted);
+    granted.wake();
+    free_units(units);
 }
 
 }  // namespace detail
+
+// ---- Outbox
 
 Outbox::Outbox(detail::LinkState& link) noexcept : link_(&link) {
     link.add_handle();
@@ -119,11 +147,85 @@ Outbox::~Outbox() {
 }
 
 Posted Outbox::post(Payload payload) const {
-    return link_ ? link_->post(std::move(payload)) : Posted::closed;
+    return link_ ? link_->post(std::exchange(payload.block_, nullptr)) : Posted::closed;
+}
+
+Outbox::Wait Outbox::send(Payload payload) const noexcept {
+    return Wait(*this, Wait::For::send, std::move(payload));
+}
+Outbox::Wait Outbox::writable() const noexcept {
+    return Wait(*this, Wait::For::writable, Payload());
+}
+Outbox::Wait Outbox::drained() const noexcept {
+    return Wait(*this, Wait::For::drained, Payload());
 }
 
 std::size_t Outbox::queued() const noexcept {
-    return link_ ? link_->posted() : 0;
+    return link_ ? link_->posts().core.bytes() : 0;
+}
+std::uint64_t Outbox::dropped() const noexcept {
+    return link_ ? link_->posts().core.dropped() : 0;
+}
+unsigned Outbox::home() const noexcept {
+    return link_->home().index();
+}
+
+// ---- Outbox::Wait
+
+namespace {
+
+// The queue of a wait; that of an empty Outbox is never waited in.
+detail::WaitQueue& queue_of(detail::LinkState* link, Outbox::Wait::For what) noexcept {
+    static detail::WaitQueue* const nobodys = new detail::WaitQueue;  // never destroyed, as others' statics may wait
+    if (!link) return *nobodys;
+    auto& core = link->posts().core;
+    return what == Outbox::Wait::For::drained ? core.waiting_for_drain() : core.waiting_for_room();
+}
+
+}  // namespace
+
+Outbox::Wait::Wait(const Outbox& outbox, For what, Payload&& payload) noexcept
+    : OutboxEntry(queue_of(outbox.link_, what), detail::WaitKind::outbox),
+      outbox_(outbox),
+      payload_(std::move(payload)),
+      for_(what) {}
+
+Outbox::Wait::~Wait() {
+    delete static_cast<detail::PostUnit*>(unit);  // it was not queued
+}
+
+bool Outbox::Wait::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    if (node.context->is_cancelled()) return refuse(detail::Wake::cancelled);
+    if (!outbox_) return refuse(detail::Wake::closed);
+    detail::Posts& posts = outbox_.link_->posts();
+    const auto publish = [&]() noexcept { begin(node, handle, limit_); };
+    detail::Wake outcome = detail::Wake::none;
+    switch (for_) {
+        case For::writable:
+            outcome = posts.core.writable(*this, publish);
+            break;
+        case For::drained:
+            outcome = posts.core.drained(*this, publish);
+            break;
+        case For::send: {
+            try {
+                unit = new detail::PostUnit(posts, payload_.block_);
+            } catch (...) {
+                no_memory_ = true;
+                return refuse(detail::Wake::closed);
+            }
+            payload_.block_ = nullptr;  // the unit's now
+            outcome = posts.core.send(*this, publish);
+            if (outcome == detail::Wake::completed) outbox_.link_->posts_are_waiting();
+            break;
+        }
+    }
+    return outcome == detail::Wake::none || refuse(outcome);
+}
+
+Result<void> Outbox::Wait::await_resume() const noexcept {
+    if (no_memory_) return std::make_error_code(std::errc::not_enough_memory);
+    return error();
 }
 
 CHAINRING_END_NAMESPACE

@@ -25,6 +25,11 @@ struct LinkReports {
                 op.link_->describe(out);
                 if (op.left > 0) out += ", " + std::to_string(op.left) + " bytes to go";
             });
+        describe_waits(WaitKind::outbox, [](const Waiter& waiter, const TaskReport&, std::string& out) {
+            const auto& wait = static_cast<const Outbox::Wait&>(waiter);
+            out += wait.for_ == Outbox::Wait::For::drained ? "to drain, " : "for room, ";
+            wait.outbox_.link_->describe(out);
+        });
         describe_waits(WaitKind::close, [](const Waiter& waiter, const TaskReport&, std::string& out) {
             static_cast<const CloseWait&>(waiter).link_->describe(out);
         });

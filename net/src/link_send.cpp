@@ -5,41 +5,62 @@
 #include "net/src/link_state.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
+#include <new>
 #include <type_traits>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
-// The pieces of one sendmsg. At most IOV_MAX (1024) are allowed; more than these bring nothing.
+// The pieces of one sendmsg. Of the three lengths of list the shortest that does: thousands of Links may send a message
+// or two at the same time.
 struct Gather {
-    msghdr message{};
-    std::array<iovec, 64> pieces{};
-    std::size_t count = 0;
-    std::size_t bytes = 0;
-    bool lent = false;
-
+    static constexpr std::size_t few = 8;
+    static constexpr std::size_t some = 64;
+    static constexpr std::size_t many = 1024;                       // IOV_MAX
     static constexpr std::size_t max_bytes = std::size_t{1} << 30;  // a completion counts in an int
 
-    bool full() const noexcept { return count == pieces.size() || bytes == max_bytes; }
-    void add(const void* data, std::size_t size) noexcept {
-        size = std::min(size, max_bytes - bytes);
-        pieces[count++] = {const_cast<void*>(data), size};
-        bytes += size;
+    msghdr message{};
+    std::size_t bytes = 0;
+    std::size_t capacity;  // pieces that it has room for; they follow it
+    bool lent = false;
+
+    // Null when there is no memory.
+    static Gather* make(std::size_t capacity) noexcept {
+        try {
+            return new (allocate_frame(size_of(capacity))) Gather(capacity);
+        } catch (...) {
+            return nullptr;
+        }
     }
-    static void* operator new(std::size_t size) { return allocate_frame(size); }
-    static void operator delete(void* memory, std::size_t size) noexcept { free_frame(memory, size); }
+    static void free(Gather* gather) noexcept { free_frame(gather, size_of(gather->capacity)); }
     // The one whose message the operation sends.
     static Gather* of(const SendOperation& operation) noexcept { return reinterpret_cast<Gather*>(operation.message); }
+
+    bool full() const noexcept { return message.msg_iovlen == capacity || bytes == max_bytes; }
+    void add(const void* data, std::size_t size) noexcept {
+        size = std::min(size, max_bytes - bytes);
+        message.msg_iov[message.msg_iovlen++] = {const_cast<void*>(data), size};
+        bytes += size;
+    }
+
+    explicit Gather(std::size_t pieces) noexcept : capacity(pieces) {
+        message.msg_iov = reinterpret_cast<iovec*>(this + 1);
+    }
+    static std::size_t size_of(std::size_t pieces) noexcept { return sizeof(Gather) + pieces * sizeof(iovec); }
 };
+static_assert(std::is_trivially_destructible_v<Gather> && std::is_trivial_v<iovec>);
 static_assert(std::is_standard_layout_v<Gather>, "of() relies on it");
 
 namespace {
 
 const Segment* segments_of(const SendUnit& unit) noexcept {
     return static_cast<const Segment*>(unit.source);
+}
+
+const std::byte* payload_of(const SendUnit& unit) noexcept {
+    return static_cast<const PayloadBlock*>(unit.source)->bytes().data() + unit.slice_offset;
 }
 
 void add_unit(Gather& gather, const SendUnit& unit) noexcept {
@@ -63,9 +84,26 @@ void add_unit(Gather& gather, const SendUnit& unit) noexcept {
                 gather.lent |= segment->pool != nullptr;
             }
             break;
+        case SendUnit::Kind::payload:
+            if (unit.left > 0) gather.add(payload_of(unit), unit.left);
+            break;
         case SendUnit::Kind::end_of_stream:
             break;
     }
+}
+
+std::size_t length_of_list(const SendUnit& first) noexcept {
+    std::size_t length = Gather::few;
+    std::size_t units = 0;
+    for (const SendUnit* unit = &first; unit && length < Gather::many; unit = unit->next) {
+        ++units;
+        const bool one_piece = unit->kind != SendUnit::Kind::slices && unit->kind != SendUnit::Kind::segments;
+        if (units > Gather::some)
+            length = Gather::many;
+        else if (units > Gather::few || !one_piece)
+            length = Gather::some;
+    }
+    return length;
 }
 
 // Moves the unit past `bytes` that the kernel has taken.
@@ -95,6 +133,9 @@ void advance_unit(SendUnit& unit, std::size_t bytes) noexcept {
             unit.source = segment;
             break;
         }
+        case SendUnit::Kind::payload:
+            unit.slice_offset = (unit.slice_offset + bytes) & 0xffff'ffff'ffff;
+            break;
         case SendUnit::Kind::end_of_stream:
             break;
     }
@@ -126,6 +167,11 @@ void copy_out(SendUnit& unit) noexcept {
 // ---- the queue
 
 void LinkState::enqueue(SendUnit& unit) noexcept {
+    queue_posts(TakePosts::all);  // what was posted before goes before
+    append(unit);
+}
+
+void LinkState::append(SendUnit& unit) noexcept {
     if (send_op().armed && !send_op().nowait) copy_out(unit);  // it would wait behind a send that waits for the network
     unit.next = nullptr;
     (out_tail_ ? out_tail_->next : out_head_) = &unit;
@@ -190,7 +236,7 @@ void LinkState::settle_interrupted() noexcept {
 // Ends every unit that the kernel does not have, and all that come later, with `error`.
 void LinkState::fail_writes(std::error_code error) noexcept {
     if (!write_error_) write_error_ = error;
-    refuse_posts();
+    end_posts();
     SendUnit** at = &out_head_;
     out_tail_ = nullptr;
     for (std::uint32_t keep = send_op().armed ? gathered_ : 0; keep > 0 && *at; --keep) {
@@ -209,7 +255,9 @@ void LinkState::fail_writes(std::error_code error) noexcept {
 
 void LinkState::flush_out() noexcept {
     if (send_op().armed || phase_ >= Phase::ending) return;
-    while (out_head_) {
+    for (;;) {
+        if (!out_head_) queue_posts(TakePosts::now);
+        if (!out_head_) break;
         SendUnit& unit = *out_head_;
         if (unit.kind == SendUnit::Kind::end_of_stream) {
             const int error = fin_sent_ ? 0 : home().backend().shutdown_write(endpoint_.fd);
@@ -235,29 +283,24 @@ bool LinkState::gather() noexcept {
     gathered_ = 0;
     send_op().gathered = false;
     const SendUnit& first = *out_head_;
-    const bool single_piece =
-        first.kind == SendUnit::Kind::bytes || (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
+    const bool single_piece = first.kind == SendUnit::Kind::bytes || first.kind == SendUnit::Kind::payload ||
+                              (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
     if (single_piece && !first.next) {
         const Segment* segment = first.kind == SendUnit::Kind::segments ? segments_of(first) : nullptr;
-        send_op().data = segment ? segment->data : first.source;
+        const void* bytes = first.kind == SendUnit::Kind::payload ? payload_of(first) : first.source;
+        send_op().data = segment ? segment->data : bytes;
         send_op().size = std::min(first.left, Gather::max_bytes);
         send_op().nowait = segment && segment->pool;
         gathered_ = 1;
         return true;
     }
-    Gather* pieces = nullptr;
-    try {
-        pieces = new Gather;
-    } catch (...) {
-        return false;
-    }
+    Gather* const pieces = Gather::make(length_of_list(first));
+    if (!pieces) return false;
     for (const SendUnit* unit = out_head_; unit && !pieces->full(); unit = unit->next) {
         if (unit->kind == SendUnit::Kind::end_of_stream) break;
         add_unit(*pieces, *unit);
         ++gathered_;
     }
-    pieces->message.msg_iov = pieces->pieces.data();
-    pieces->message.msg_iovlen = pieces->count;
     send_op().gathered = true;
     send_op().message = &pieces->message;
     send_op().size = pieces->bytes;
@@ -266,7 +309,7 @@ bool LinkState::gather() noexcept {
 }
 
 void LinkState::on_sent(const Completion& completion) noexcept {
-    if (std::exchange(send_op().gathered, false)) delete Gather::of(send_op());
+    if (std::exchange(send_op().gathered, false)) Gather::free(Gather::of(send_op()));
     const int result = completion.result;
     // A send that goes on after a part of it had been taken may meet the end of the connection: the part is told, the
     // error nobody, and the next send finds EPIPE.
@@ -293,7 +336,7 @@ void LinkState::on_sent(const Completion& completion) noexcept {
     }
     if (phase_ == Phase::ending)
         finish_end();
-    else if (out_head_)
+    else if (out_head_ || posts_waiting())
         home().flush_later(*this);
     else
         flushed();

@@ -68,7 +68,7 @@ void LinkState::request_abort() noexcept {
 
 void LinkState::signal(std::uint8_t bits) noexcept {
     if (orphaned()) {
-        take_posts();
+        end_posts();
         if (bits & remote_released) delete this;
         return;
     }
@@ -81,10 +81,7 @@ void LinkState::signal(std::uint8_t bits) noexcept {
 }
 
 void LinkState::on_remote(std::uint8_t bits) noexcept {
-    if (bits & remote_posts) {
-        take_posts();
-        if (phase_ != Phase::open || write_error_) refuse_posts();  // they were accepted elsewhere just now
-    }
+    if (bits & remote_posts) look_at_posts();
     if (bits & (remote_idle | remote_force)) take_limits(bits);
     if (bits & remote_abort) abort();
     if (bits & remote_link_dropped) link_dropped();
@@ -118,7 +115,6 @@ void LinkState::close_gently(Wake reader_ends) noexcept {
 void LinkState::begin_graceful_end(Wake reader_ends) noexcept {
     phase_ = Phase::flushing;
     graceful_ = true;
-    take_posts();
     refuse_posts();
     wake_reader(reader_ends);
     drop_unread();
@@ -148,7 +144,6 @@ void LinkState::begin_close(CloseWait* closer) noexcept {
         begin_graceful_end(Wake::closed);
     } else {
         phase_ = Phase::flushing;
-        take_posts();
         refuse_posts();
         pause_recv();
         wake_reader(Wake::closed);
@@ -173,8 +168,6 @@ void LinkState::abort() noexcept {
 void LinkState::end() noexcept {
     if (phase_ >= Phase::ending) return;
     phase_ = Phase::ending;
-    refuse_posts();
-    take_posts();
     fail_writes(make_error_code(Errc::closed));
     wake_reader(Wake::closed);
     home().unstarve(*this);

@@ -72,11 +72,12 @@ public:
     void task_departs() noexcept { add_handle(); }  // see way_home.hpp
     void task_arrived() noexcept { drop_handle(); }
     void request_abort() noexcept;
-    void accept_posts(std::size_t limit);  // by the Link's owner; throws std::bad_alloc
-    Posted post(Payload payload);          // throws std::bad_alloc
-    std::size_t posted() const noexcept;
+    void accept_posts(const OutboxOptions& options);           // by the Link's owner; throws std::bad_alloc
+    Posted post(PayloadBlock* payload);                        // takes one count over; throws std::bad_alloc
     void close_when_idle(Duration duration, IdleMeans means);  // throws std::bad_alloc
     void force_close_after(Duration duration);                 // so too
+    void posts_are_waiting() noexcept { signal(remote_posts); }
+    Posts& posts() const noexcept { return *posts_.load(std::memory_order_acquire); }  // after accept_posts
 
     // ---- home worker
     void close_gracefully_when_dropped() noexcept { served_ = true; }
@@ -163,8 +164,15 @@ private:
     void copy_out_waiting() noexcept;
     void fail_writes(std::error_code error) noexcept;
     void settle_interrupted() noexcept;
-    void take_posts() noexcept;
+    void append(SendUnit& unit) noexcept;
+
+    // Posts (link_posts.cpp)
+    bool posts_waiting() const noexcept;
+    void look_at_posts() noexcept;
+    enum class TakePosts : std::uint8_t { early, now, all };  // as OutboxCore has it
+    void queue_posts(TakePosts moment) noexcept;
     void refuse_posts() noexcept;
+    void end_posts() noexcept;
 
     // Life (link_state.cpp)
     void signal(std::uint8_t bits) noexcept;

@@ -21,10 +21,9 @@ namespace detail {
 namespace {
 
 constexpr std::array kind_names = {
-    "a wait",         "sleep",   "join",  "a child's result", "offload",      "event",
-    "semaphore",      "mutex",   "latch", "channel",          "token bucket", "accept",
-    "connect",        "resolve", "recv",  "recv_exact",       "recv_until",   "send",
-    "shutdown_write", "close",
+    "a wait",  "sleep", "join",       "a child's result", "offload", "event",          "semaphore",
+    "mutex",   "latch", "channel",    "token bucket",     "outbox",  "accept",         "connect",
+    "resolve", "recv",  "recv_exact", "recv_until",       "send",    "shutdown_write", "close",
 };
 static_assert(kind_names.size() == static_cast<std::size_t>(WaitKind::close) + 1);
 

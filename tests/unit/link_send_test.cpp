@@ -107,6 +107,120 @@ TEST_CASE("sends of many tasks do not mix, and each task's order is kept") {
     });
 }
 
+namespace {
+
+// A frame: its length, who sent it and its number there, and bytes that follow from both.
+struct FrameHead {
+    std::uint32_t size;
+    std::uint32_t sender;
+    std::uint32_t number;
+};
+
+std::uint64_t mixed(std::uint64_t value) {
+    value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
+    return value ^ value >> 27;
+}
+
+std::string frame_of(std::uint32_t sender, std::uint32_t number) {
+    const std::uint64_t seed = mixed((std::uint64_t{sender} << 32 | number) + 1);
+    const FrameHead head{static_cast<std::uint32_t>(sizeof(FrameHead) + seed % 200), sender, number};
+    std::string frame(head.size, static_cast<char>(seed >> 8));
+    std::memcpy(frame.data(), &head, sizeof head);
+    return frame;
+}
+
+// FNV-1a (RFC draft-eastlake-fnv), of one frame; those of all frames are added, in whatever order they come.
+std::uint64_t checksum(std::string_view bytes) {
+    std::uint64_t sum = 0xcbf29ce484222325;
+    for (const char byte : bytes) sum = (sum ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+    return sum;
+}
+
+// Every third frame is a shared payload, every third one is in pieces.
+Task<> send_numbered(Link* link, std::uint32_t sender, std::uint32_t frames, std::uint64_t* sum) {
+    for (std::uint32_t number = 0; number < frames; ++number) {
+        const std::string frame = frame_of(sender, number);
+        *sum += checksum(frame);
+        if (number % 3 == 0) {
+            (co_await link->send(Payload(frame))).value();
+        } else if (number % 3 == 1) {
+            const std::string_view view(frame);
+            const std::array<IoSlice, 2> pieces{IoSlice(view.substr(0, 5)), IoSlice(view.substr(5))};
+            (co_await link->send(pieces)).value();
+        } else {
+            (co_await link->send(frame)).value();
+        }
+    }
+}
+
+}  // namespace
+
+// CHAINRING_FRAMES replaces the number of frames; a million is the full run.
+TEST_CASE("64 senders on four workers to one Link: each one's order is kept, and no frame is torn") {
+    RuntimeOptions options = one_worker();
+    options.workers = 4;
+    in_runtime_with(options, []() -> Task<> {
+        constexpr unsigned senders = 64;
+        const char* wanted = std::getenv("CHAINRING_FRAMES");
+        const auto each = static_cast<std::uint32_t>((wanted ? std::atoi(wanted) : 16'000) / int{senders});
+        auto pair = co_await connected();
+        std::array<std::uint64_t, senders> sums{};
+        Scope scope;
+        const Instant start = now();
+        for (unsigned sender = 0; sender < senders; ++sender)
+            scope.spawn_on(sender % 4, send_numbered, &pair.near, sender, each, &sums[sender]);
+        std::array<std::uint32_t, senders> next{};
+        std::uint64_t received = 0;
+        bool right = true;
+        std::string frame(sizeof(FrameHead) + 200, '\0');
+        for (std::uint64_t at = 0; right && at < std::uint64_t{senders} * each; ++at) {
+            const auto bytes = std::as_writable_bytes(std::span(frame));
+            (co_await pair.far.recv_exact(bytes.first(sizeof(FrameHead)))).value();
+            FrameHead head{};
+            std::memcpy(&head, frame.data(), sizeof head);
+            right = head.sender < senders && head.number == next[head.sender]++ && head.size >= sizeof head &&
+                    head.size <= frame.size();
+            if (!right) break;
+            if (head.size > sizeof head)
+                (co_await pair.far.recv_exact(bytes.subspan(sizeof head, head.size - sizeof head))).value();
+            received += checksum(std::string_view(frame).substr(0, head.size));
+        }
+        CHECK(right);
+        if (!right) pair.near.abort();
+        co_await scope.join();
+        std::uint64_t sent = 0;
+        for (const std::uint64_t sum : sums) sent += sum;
+        CHECK(received == sent);
+        const double seconds = std::chrono::duration<double>(now() - start).count();
+        MESSAGE((senders * each) << " frames, " << static_cast<std::uint64_t>(senders * each / seconds) << " a second");
+    });
+}
+
+TEST_CASE("a payload is sent without a copy, and kept as long as the send needs it") {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        const Payload payload(std::string(8'000'000, 'p'));
+        Scope scope;
+        scope.spawn(
+            [](Link* link, Payload what) -> Task<> {
+                const auto sent = co_await link->send(std::move(what));
+                CHECK(*sent == 8'000'000);
+            },
+            &pair.near, payload);
+        co_await passes(2);
+        CHECK(payload.shared_by() == 2);
+        std::string got(payload.size(), '\0');
+        (co_await pair.far.recv_exact(std::as_writable_bytes(std::span(got)))).value();
+        co_await scope.join();
+        CHECK(payload.shared_by() == 1);
+        CHECK(got == std::string(8'000'000, 'p'));
+        CHECK((co_await pair.near.send(Payload())).value() == 0);
+        const auto limited = co_await pair.near.send(payload).within(0ms);
+        CHECK((limited || limited.error() == Errc::timed_out));
+        CHECK(payload.shared_by() == 1);
+    });
+}
+
 TEST_CASE("small sends that queue up leave together") {
     in_runtime([]() -> Task<> {
         auto pair = co_await connected();

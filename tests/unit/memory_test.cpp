@@ -4,10 +4,13 @@
 #include "net/src/link_state.hpp"
 #include "tests/unit/support.hpp"
 
+#include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <malloc.h>
 #include <new>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <vector>
 
@@ -60,6 +63,27 @@ Task<> ping(Link* link, int rounds, std::string_view message) {
         (co_await link->send(message)).value();
         (co_await link->recv_exact(std::span(back).first(message.size()))).value();
     }
+}
+
+std::string unix_name() {
+    static int last = 0;
+    return "unix:@chainring-memory-" + std::to_string(getpid()) + "-" + std::to_string(++last);
+}
+
+std::size_t descriptor_limit() {
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    return static_cast<std::size_t>(limit.rlim_cur);
+}
+
+std::size_t resident_bytes() {
+    std::size_t pages = 0;
+    std::FILE* file = std::fopen("/proc/self/statm", "r");
+    if (std::fscanf(file, "%*u %zu", &pages) != 1) pages = 0;
+    std::fclose(file);
+    return pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace
@@ -204,6 +228,73 @@ TEST_CASE("a thousand peers that push and never read hold neither the buffers no
         link.abort();
         serving.cancel();
         co_await serving.join();
+    });
+}
+
+TEST_CASE("thousands of receivers share the bytes of each message") {
+    in_runtime([]() -> Task<> {
+        constexpr std::size_t size = 64 * 1024;
+        constexpr std::size_t in_flight = 3;
+        // Two descriptors for each.
+        const std::size_t count = std::min<std::size_t>(5000, (descriptor_limit() - 200) / 2);
+        auto listener = (co_await Listener::bind(unix_name())).value();
+        std::vector<Link> near(count);
+        std::vector<Link> far(count);
+        LinkTable table;
+        for (std::size_t link = 0; link < count; ++link) {
+            near[link] = (co_await Link::connect(listener.address())).value();
+            far[link] = (co_await listener.accept()).value();
+            table.add(near[link]);
+        }
+        std::vector<std::byte> got(size);
+        // Nothing was received yet, so that the receiving ends, which are here too, read nothing ahead.
+        const std::int64_t before = allocated_bytes;
+        for (std::size_t message = 0; message < in_flight; ++message)
+            CHECK(table.post_all(Payload(std::string(size, 'm'))) == count);
+        const std::int64_t posted = allocated_bytes - before;
+        co_await passes(2);
+        const std::int64_t being_sent = allocated_bytes - before;
+        MESSAGE(count << " receivers, " << in_flight << " messages of 64 KiB: " << posted << " bytes when posted, "
+                      << being_sent << " while being sent");
+        // The payloads, a unit for each receiver of each, and a list of pieces for each receiver.
+        CHECK(posted < static_cast<std::int64_t>(in_flight * (size + 1000 + count * 80)));
+        CHECK(being_sent < static_cast<std::int64_t>(in_flight * (size + 1000 + count * 80) + count * 300));
+        for (Link& link : far)
+            for (std::size_t message = 0; message < in_flight; ++message) (co_await link.recv_exact(got)).value();
+    });
+}
+
+TEST_CASE("Links that come and go through a table leave nothing behind") {
+    in_runtime([]() -> Task<> {
+        const char* wanted = std::getenv("CHAINRING_LINKS");  // a million is the full run
+        const int count = wanted ? std::atoi(wanted) : 5000;
+        auto listener = (co_await Listener::bind(unix_name())).value();
+        LinkTable table;
+        LinkId stale;
+        std::int64_t before = 0;
+        std::size_t resident = 0;
+        for (int link = 0; link < count; ++link) {
+            if (link == count / 5) {
+                before = allocated_bytes;
+                resident = resident_bytes();
+            }
+            auto near = (co_await Link::connect(listener.address())).value();
+            auto far = (co_await listener.accept()).value();
+            const LinkId id = table.add(near);
+            CHECK(!table.find(stale));
+            table.post_all(Payload(std::string("hello")));
+            std::array<std::byte, 5> hello{};
+            (co_await far.recv_exact(hello)).value();
+            if (link % 3 == 0) near.abort();
+            table.remove(id);
+            stale = id;
+        }
+        co_await passes(3);
+        const std::int64_t grown = allocated_bytes - before;
+        const auto resident_grown = static_cast<std::int64_t>(resident_bytes() - resident);
+        MESSAGE(count << " Links: heap grew by " << grown << " bytes, resident memory by " << resident_grown);
+        CHECK(grown < 16 * 1024);
+        CHECK(resident_grown < 1 << 20);
     });
 }
 

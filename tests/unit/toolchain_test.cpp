@@ -52,6 +52,14 @@ TEST_CASE("awaited temporaries are destroyed as often as they were made") {
             Framed<Lines> heard(far, Lines(1000));
             CHECK(*co_await lines.send(std::string_view(filler + "two")).within(5s) == 69);
             CHECK((co_await heard.recv().within(5s)).value().to_string() == filler + "two");
+            CHECK(*co_await near.send(Payload(filler)).within(5s) == 64);
+            {
+                const Outbox outbox = near.outbox({.high_water = 1000, .slow_receiver = SlowReceiver::wait});
+                (co_await outbox.send(Payload(filler + filler)).within(5s)).value();
+                (co_await near.outbox().drained().within(5s)).value();
+            }
+            std::array<std::byte, 192> posted{};
+            (co_await far.recv_exact(posted)).value();
             (co_await near.shutdown_write()).value();
             CHECK((co_await far.recv()).error() == Errc::eof);
             co_await near.close().within(1s);

@@ -22,6 +22,7 @@
 #include <chainring/length_prefixed.hpp>
 #include <chainring/lines.hpp>
 #include <chainring/link.hpp>
+#include <chainring/link_table.hpp>
 #include <chainring/listener.hpp>
 #include <chainring/manual_clock.hpp>
 #include <chainring/mutex.hpp>

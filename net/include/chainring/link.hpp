@@ -104,6 +104,8 @@ public:
     // Sends received bytes on without copying them; their buffers go back as soon as the kernel has taken or refused
     // them.
     SendOp send(Chunk&& chunk) noexcept { return SendOp(state(), std::move(chunk)); }
+    // Sends shared bytes without copying them; the send keeps them until it has ended.
+    SendOp send(Payload payload) noexcept { return SendOp(state(), std::move(payload)); }
 
     // Ends the sending direction after everything queued (half close). Receiving goes on. Yields 0.
     SendOp shutdown_write() noexcept { return SendOp(state(), SendOp::EndOfStream::yes); }
@@ -128,8 +130,10 @@ public:
     // Resets the connection at once. Its operations end with Errc::closed.
     void abort() noexcept;
 
-    // A handle for sending from any thread; see Outbox. `limit`: bytes that may be queued; one for all of the Link's
-    // Outboxes, the latest call's counts. Throws std::bad_alloc.
+    // A handle for sending from any thread; see Outbox. The options are one for all of the Link's Outboxes, the latest
+    // call's count. Throws std::bad_alloc.
+    Outbox outbox(const OutboxOptions& options);
+    // The same with a high-water mark of `limit` bytes; a post that would pass it resets the Link.
     Outbox outbox(std::size_t limit = std::size_t{1} << 20);
 
     Result<Address> peer() const noexcept;

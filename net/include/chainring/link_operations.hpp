@@ -7,6 +7,7 @@
 #include <chainring/chunk.hpp>
 #include <chainring/config.hpp>
 #include <chainring/errc.hpp>
+#include <chainring/payload.hpp>
 #include <chainring/result.hpp>
 #include <chainring/time.hpp>
 
@@ -111,13 +112,13 @@ private:
 
 // Bytes to be sent, in a Link's outbound queue. Home worker only, once queued.
 struct SendUnit {
-    enum class Kind : std::uint8_t { bytes, slices, segments, end_of_stream };
+    enum class Kind : std::uint8_t { bytes, slices, segments, payload, end_of_stream };
     SendUnit* next = nullptr;
     void (*done)(SendUnit&, std::error_code) noexcept = nullptr;  // called once, when the unit has left the queue
-    const void* source = nullptr;         // std::byte, IoSlice or Segment: the part that is still to go
+    const void* source = nullptr;         // std::byte, IoSlice or Segment: the part that is still to go; PayloadBlock
     std::size_t left = 0;                 // bytes still to go
     std::size_t sent = 0;                 // bytes that the kernel has taken
-    std::uint64_t slice_offset : 48 = 0;  // slices: into the first
+    std::uint64_t slice_offset : 48 = 0;  // slices: into the first; payload: into it
     Kind kind = Kind::bytes;
     Wake ending = Wake::none;  // asked to end early while the kernel had it
 };
@@ -214,6 +215,7 @@ public:
     SendOp(detail::LinkState* link, std::span<const std::byte> bytes) noexcept;
     SendOp(detail::LinkState* link, std::span<const IoSlice> slices) noexcept;
     SendOp(detail::LinkState* link, Chunk&& chunk) noexcept;
+    SendOp(detail::LinkState* link, Payload&& payload) noexcept;
     enum class EndOfStream : bool { yes };
     SendOp(detail::LinkState* link, EndOfStream) noexcept;
     SendOp(const SendOp&) = delete;

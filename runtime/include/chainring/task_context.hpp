@@ -64,6 +64,7 @@ enum class WaitKind : std::uint8_t {
     latch,
     channel,
     token_bucket,
+    outbox,
     accept,
     connect,
     resolve,
