@@ -67,7 +67,7 @@ Task<> handle(Link link, const Plan* plan) {
 }
 
 Task<int> serve(const CommandLine* options, const Plan* plan) {
-    auto listener = co_await Listener::bind(options->listen, options->listen_options());
+    auto listener = co_await Listener::bind(options->listen, options->listening);
     if (!listener) co_return options->cannot_listen(listener.error());
     options->announce(listener->address());
     co_await listener->serve(handle, plan);

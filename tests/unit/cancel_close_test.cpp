@@ -17,7 +17,7 @@ public:
     Task<> prepare(Random& random) override {
         wired_ = co_await wired(listener_);
         reply_ = bytes_from(0, 1 + random.below(random.one_in(3) ? 400'000 : 2'000));
-        wired_.peer.send(bytes_from(7, random.below(2'000)));
+        co_await wired_.peer.send(bytes_from(7, random.below(2'000)));
         got_.clear();
         if (random.one_in(2)) {
             std::array<std::byte, 100> some{};
