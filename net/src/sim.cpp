@@ -29,6 +29,7 @@ struct Host::State {
     RuntimeOptions options;
     Address ipv4;
     Address ipv6;
+    unsigned descriptors = detail::sim::MachineLimits().descriptors;  // that it may have, but for a fault
 };
 
 struct World::State {
@@ -153,6 +154,7 @@ bool Host::running() const noexcept {
 }
 
 void Host::limit_descriptors(unsigned most) noexcept {
+    state_->descriptors = most;
     state_->machine.limits.descriptors = most;
 }
 
@@ -306,7 +308,7 @@ void World::misbehave(unsigned count, Duration duration) {
     for (unsigned fault = 0; fault < count; ++fault) {
         const Duration begins(simulation.random().below(within));
         const Duration lasts(1 + simulation.random().below(within));
-        const std::uint64_t kind = simulation.random().below(5);
+        const std::uint64_t kind = simulation.random().below(6);
         simulation.later(begins, [this, kind, lasts] {
             Host& one = state_->pick();
             Host& other = state_->pick();
@@ -331,6 +333,13 @@ void World::misbehave(unsigned count, Duration duration) {
                     slow.bandwidth = 20'000;
                     wire(one, other, slow);
                     after([this, &one, &other] { wire(one, other, state_->options.wire); });
+                    return;
+                }
+                case 4: {
+                    ++state_->faults;
+                    unsigned& limit = one.state_->machine.limits.descriptors;
+                    limit = std::min(limit, static_cast<unsigned>(state_->simulation.random().below(10)));
+                    after([&one] { one.state_->machine.limits.descriptors = one.state_->descriptors; });
                     return;
                 }
                 default:

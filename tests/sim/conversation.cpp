@@ -105,7 +105,7 @@ Task<> ask(Exchange* in, unsigned count) {
         const std::vector<std::byte> bytes = in->pattern.take(in->sent, 700);
         const bool waits = in->stage.draw(0, 1) == 0;
         in->sent += bytes.size();
-        if (waits) co_await in->link.send(bytes).within(limit);
+        if (waits) static_cast<void>(co_await in->link.send(bytes).within(limit));
         co_return;
     }
     in->ended_writing = true;
@@ -126,7 +126,7 @@ Task<> write(Exchange* in, unsigned count) {
         co_await sleep_for(in->stage.draw_time(60ms));
     }
     in->ended_writing = true;
-    co_await in->link.shutdown_write().within(limit);
+    static_cast<void>(co_await in->link.shutdown_write().within(limit));
 }
 
 Task<> stream(Exchange* in, unsigned count) {

@@ -150,7 +150,7 @@ Task<> say_lines(Party* party, Client* client, Guest* guest, Link* link) {
         if (!goes_on) co_return;
     }
     guest->ended_writing = true;
-    co_await link->shutdown_write().within(20s);
+    static_cast<void>(co_await link->shutdown_write().within(20s));
 }
 
 // Who cannot speak any more goes.

@@ -94,7 +94,7 @@ void Stage::act_up() {
             if (actor.coming_back) return;
             actor.coming_back = true;
             actor.host->power_off();
-            at(draw_time(2 * trouble_lasts), [this, &actor] {
+            at(draw_time(2 * trouble_lasts), [&actor] {
                 actor.host->power_on();
                 actor.coming_back = false;
             });
