@@ -139,13 +139,14 @@ TEST_CASE("tasks from foreign threads go to whoever has room, each once" * not_s
 TEST_CASE("a Link is used from any worker; its task comes home to it, one with an affinity goes back") {
     in_runtime_with(workers(3, Steal::eager), []() -> Task<> {
         auto pair = co_await connected();
-        const unsigned home = pair.near.home();
+        Event first_is_in;
         Scope scope;
         scope.spawn_on(
             1,
-            [](Link* link, unsigned at_home) -> Task<> {
+            [](Link* link, Event* first) -> Task<> {
                 roam();
                 auto chunk = co_await link->recv();
+                first->set();
                 CHECK(chunk.value().to_string() == "one");
                 CHECK(Runtime::current_worker() < 3);
                 co_await resume_on(2);
@@ -163,11 +164,10 @@ TEST_CASE("a Link is used from any worker; its task comes home to it, one with a
                 CHECK(late.error() == Errc::timed_out);
                 co_await link->close();
                 CHECK(Runtime::current_worker() == 2);
-                (void)at_home;
             },
-            &pair.near, home);
+            &pair.near, &first_is_in);
         (void)co_await pair.far.send("one");
-        co_await sleep_for(2ms);
+        (void)co_await first_is_in.wait();  // what is sent from here on is not part of the first
         for (int round = 0; round < 50; ++round) {
             (void)co_await pair.far.send(std::to_string(round) + "\n");
             auto back = co_await pair.far.recv_until("\n", 100);
