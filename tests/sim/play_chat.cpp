@@ -146,7 +146,10 @@ Task<> say_lines(Party* party, Client* client, Guest* guest, Link* link) {
             const auto sent = co_await link->send(line).within(20s);
             if (!sent) co_return;
         }
-        const bool goes_on = co_await sleep_for(has_lines ? party->stage->draw_time(100ms) : Duration(500ms));
+        // Not within the co_await: GCC 12 draws there in either case.
+        Duration pause = 500ms;
+        if (has_lines) pause = party->stage->draw_time(100ms);
+        const bool goes_on = co_await sleep_for(pause);
         if (!goes_on) co_return;
     }
     guest->ended_writing = true;
