@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSL-1.0
 #
-# chainring_test(<name> SOURCES <file>... [BACKENDS] [LABELS <label>...] [TIMEOUT <seconds>]
-#                [LIBRARIES <target>...] [ARGS <argument>...])
+# chainring_test(<name> SOURCES <file>... [BACKENDS [SEEDS <count> [SEEDED <file>...]]] [LABELS <label>...]
+#                [TIMEOUT <seconds>] [LIBRARIES <target>...] [ARGS <argument>...])
 #
 # One doctest program, built from SOURCES, and its entry in ctest. It may include private headers, by
 # their path from the root ("runtime/src/inbox.hpp").
-# With BACKENDS the program is registered once per backend, as <name>.uring, <name>.epoll and <name>.sim (the
-# simulated world, a kind one), with CHAINRING_BACKEND set; a program that cannot have that backend here exits with 77, which ctest
-# reports as skipped. LABELS default to the name of the calling folder (unit, stress, ...).
+# With BACKENDS the program is registered once per backend, as <name>.uring, <name>.epoll and <name>.sim (a kind
+# simulated world), with CHAINRING_BACKEND set; a program that cannot have that backend here exits with 77, which ctest
+# reports as skipped. With SEEDS the test cases of SEEDED, or all, run in that many more simulated worlds, which are
+# shuffled and misbehave: <name>.seed1, <name>.seed2, ..., whose further label is sim. LABELS default to the name of
+# the calling folder (unit, stress, ...).
 
 set(CHAINRING_TEST_BACKENDS uring epoll sim)
 
@@ -18,7 +20,7 @@ if(NOT doctest_FOUND)
 endif()
 
 function(chainring_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "BACKENDS" "TIMEOUT" "SOURCES;LABELS;LIBRARIES;ARGS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "BACKENDS" "TIMEOUT;SEEDS" "SOURCES;LABELS;LIBRARIES;ARGS;SEEDED")
     if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
         message(FATAL_ERROR "chainring_test(${name}): no SOURCES, or unexpected "
             "'${arg_UNPARSED_ARGUMENTS}'")
@@ -44,6 +46,22 @@ function(chainring_test name)
                 TIMEOUT ${arg_TIMEOUT}
                 LABELS "${arg_LABELS}")
         endforeach()
+        if(arg_SEEDS)
+            set(filter "")
+            if(arg_SEEDED)
+                list(TRANSFORM arg_SEEDED PREPEND "*/" OUTPUT_VARIABLE files)
+                list(JOIN files "," files)
+                set(filter "--source-file=${files}")
+            endif()
+            foreach(seed RANGE 1 ${arg_SEEDS})
+                add_test(NAME ${name}.seed${seed} COMMAND ${name} ${filter} ${arg_ARGS})
+                set_tests_properties(${name}.seed${seed} PROPERTIES
+                    ENVIRONMENT "CHAINRING_BACKEND=sim;CHAINRING_SEED=${seed};CHAINRING_ROUNDS=40"
+                    SKIP_RETURN_CODE 77
+                    TIMEOUT ${arg_TIMEOUT}
+                    LABELS "${arg_LABELS};sim")
+            endforeach()
+        endif()
     else()
         add_test(NAME ${name} COMMAND ${name} ${arg_ARGS})
         set_tests_properties(${name} PROPERTIES

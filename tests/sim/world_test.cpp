@@ -3,8 +3,10 @@
 #include <chainring/chainring.hpp>
 #include <chainring/sim.hpp>
 
+#include <cstdlib>
 #include <doctest/doctest.h>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -226,5 +228,52 @@ TEST_CASE("every wait of a client and its server may be cancelled, timed out, re
             CHECK(client.descriptors() == 0);
         });
         CHECK(waits > 10);
+    }
+}
+
+namespace {
+
+// Runs fn as the main task of a Runtime in a world of its own with that seed.
+template <class Fn>
+void in_own_world(unsigned seed, ManualClock* clock, Fn fn) {
+    const char* variable = std::getenv("CHAINRING_SEED");
+    const std::string saved = variable ? variable : "";
+    ::setenv("CHAINRING_SEED", std::to_string(seed).c_str(), 1);
+    RuntimeOptions options;
+    options.workers = 1;
+    options.backend = BackendKind::sim;
+    options.clock = clock;
+    Runtime runtime(options);
+    if (variable)
+        ::setenv("CHAINRING_SEED", saved.c_str(), 1);
+    else
+        ::unsetenv("CHAINRING_SEED");
+    runtime.run(fn);
+}
+
+}  // namespace
+
+TEST_CASE("a limit by a ManualClock that stands still does not hold up the world's time") {
+    for (unsigned seed = 1; seed <= 10; ++seed) {
+        ManualClock clock;
+        in_own_world(seed, &clock, []() -> Task<> {
+            auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+            auto near = (co_await Link::connect(listener.address()).within(10s)).value();
+            auto far = (co_await listener.accept().within(10s)).value();
+            (co_await near.send("x")).value();
+            const auto chunk = co_await far.recv().within(10s);
+            CHECK(chunk);
+        });
+    }
+}
+
+TEST_CASE("a world of one runtime that is stuck is taken down, however late its cancels take effect") {
+    for (unsigned seed = 1; seed <= 10; ++seed) {
+        CHECK_THROWS_AS(in_own_world(seed, nullptr,
+                                     []() -> Task<> {
+                                         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+                                         (void)co_await listener.accept();
+                                     }),
+                        std::runtime_error);
     }
 }

@@ -137,11 +137,12 @@ public:
     Task<> complete() override { co_return; }
     Task<> settle(std::error_code error) override {
         std::vector<Peer> accepted;
-        co_await passes(misbehaves() ? 200 : 4);
+        co_await passes(misbehaves() ? 2'000 : 4);
         for (int fd = 0; (fd = plain::accept(listening_)) >= 0;) accepted.emplace_back(fd);
         if (error) co_return;
         // The only one that is open still.
         (co_await link_.send("x")).value();
+        co_await passes(misbehaves() ? 2'000 : 0);
         unsigned heard = 0;
         for (const Peer& peer : accepted) {
             std::string text;
@@ -177,7 +178,7 @@ public:
             const std::size_t before = queued_.size();
             Scope scope;
             scope.spawn(join_queue, this);
-            co_await passes(20);
+            co_await passes(misbehaves() ? 2'000 : 20);
             scope.cancel();
             co_await scope.join();
             full = queued_.size() == before;

@@ -378,7 +378,8 @@ constexpr Form forms[] = {Form::plain, Form::slices, Form::chunk};
 
 }  // namespace
 
-TEST_CASE("a small send that is cancelled or late has gone whole or not at all") {
+// A kernel that takes a part of a small send though it has room for all is one of a misbehaving world only.
+TEST_CASE("a small send that is cancelled or late has gone whole or not at all" * not_misbehaving()) {
     for (const Form form : forms) {
         contend<SmallSendContest>(std::string("127.0.0.1:0"), form);
         contend<SmallSendContest>(unix_address(), form);
@@ -389,7 +390,8 @@ TEST_CASE("a blocked send that is cancelled or late says how much has gone") {
     for (const Form form : forms) contend<BlockedSendContest>(unix_address(), std::size_t{400'000}, form, 4U);
 }
 
-TEST_CASE("a blocked send over TCP that is cancelled or late says how much has gone") {
+// Megabytes, which a misbehaving world carries in pieces of any size: half a minute there, and the case above does it.
+TEST_CASE("a blocked send over TCP that is cancelled or late says how much has gone" * not_misbehaving()) {
     for (const Form form : forms)
         contend<BlockedSendContest>(std::string("127.0.0.1:0"), std::size_t{8'000'000}, form, 100U);
 }

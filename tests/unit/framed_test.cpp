@@ -224,7 +224,11 @@ TEST_CASE("after a bad frame every receive yields the same error") {
             CHECK(none.error() == Errc::message_too_large);
         }
         Chunk rest = framed.take_rest();
-        CHECK(rest.to_string() == be32(1 << 20) + length_prefixed("lost"));
+        const std::string behind = be32(1 << 20) + length_prefixed("lost");
+        if (misbehaves())  // as much as has come
+            CHECK(behind.starts_with(rest.to_string()));
+        else
+            CHECK(rest.to_string() == behind);
     });
 }
 
@@ -255,7 +259,7 @@ TEST_CASE("under serve, a handler that returns after a bad frame ends the connec
     });
 }
 
-TEST_CASE("a burst of messages is yielded without suspending") {
+TEST_CASE("a burst of messages is yielded without suspending" * not_misbehaving()) {
     in_runtime([]() -> Task<> {
         auto pair = co_await connected();
         Framed<LengthPrefixed> near(pair.near);
@@ -463,13 +467,14 @@ TEST_CASE("what is behind the last message can be taken, and the Link goes on be
         Framed<Lines> framed(pair.far);
         auto line = co_await framed.recv();
         CHECK(line->text() == "upgrade");
-        Chunk rest = framed.take_rest();
-        CHECK(rest.to_string() == "raw bytes");
+        std::string rest = framed.take_rest().to_string();
+        if (!misbehaves()) CHECK(rest.size() == 9);
+        rest += co_await recv_text(&pair.far, 9 - rest.size());
+        CHECK(rest == "raw bytes");
         auto none = co_await framed.recv();
         CHECK(none.error() == Errc::closed);
         (co_await pair.near.send("more")).value();
-        auto more = co_await pair.far.recv();
-        CHECK(more->to_string() == "more");
+        CHECK(co_await recv_text(&pair.far, 4) == "more");
         Framed<Lines> again(pair.far);
         const Chunk nothing = again.take_rest();
         CHECK(nothing.empty());

@@ -58,8 +58,7 @@ TEST_CASE("after the peer's end of stream, sending still works") {
         auto chunk = co_await pair.far.recv();
         CHECK(chunk.error() == Errc::eof);
         (co_await pair.far.send("a late answer")).value();
-        auto answer = co_await pair.near.recv();
-        CHECK(answer->to_string() == "a late answer");
+        CHECK(co_await recv_text(&pair.near, 13) == "a late answer");
     });
 }
 
@@ -69,10 +68,9 @@ TEST_CASE("recv into a span takes what fits and leaves the rest") {
         (co_await pair.near.send("abcdefgh")).value();
         std::array<std::byte, 3> few{};
         auto taken = co_await pair.far.recv(few);
-        CHECK(*taken == 3);
-        CHECK(as_text(few) == "abc");
-        auto rest = co_await pair.far.recv();
-        CHECK(rest->to_string() == "defgh");
+        if (!misbehaves()) CHECK(*taken == 3);
+        const std::string text(as_text(std::span(few).first(*taken)));
+        CHECK(text + co_await recv_text(&pair.far, 8 - *taken) == "abcdefgh");
     });
 }
 
@@ -108,8 +106,7 @@ TEST_CASE("recv_exact that ends early consumes nothing") {
         (co_await pair.near.shutdown_write()).value();
         auto ended = co_await pair.far.recv_exact(eight);
         CHECK(ended.error() == Errc::eof);
-        auto rest = co_await pair.far.recv();
-        CHECK(rest->to_string() == "abcdef");
+        CHECK(co_await recv_text(&pair.far, 6) == "abcdef");
     });
 }
 
@@ -144,14 +141,12 @@ TEST_CASE("recv_until is bounded, and what it gave up on is still there") {
         (co_await pair.near.send("more than ten\n")).value();
         auto late = co_await pair.far.recv_until("\n", 10).within(5s);
         CHECK(late.error() == Errc::too_long);
-        auto all = co_await pair.far.recv();
-        CHECK(all->to_string() == "more than ten\n");
+        CHECK(co_await recv_text(&pair.far, 14) == "more than ten\n");
         (co_await pair.near.send("no delimiter")).value();
         (co_await pair.near.shutdown_write()).value();
         auto ended = co_await pair.far.recv_until("\n", 100);
         CHECK(ended.error() == Errc::eof);
-        auto rest = co_await pair.far.recv();
-        CHECK(rest->to_string() == "no delimiter");
+        CHECK(co_await recv_text(&pair.far, 12) == "no delimiter");
     });
 }
 
@@ -179,7 +174,10 @@ TEST_CASE("a receive with a limit times out, and the next one goes on") {
             CHECK(now() - start >= 10ms);
         }
         (co_await pair.near.send("after all")).value();
-        CHECK((co_await pair.far.recv().within(5s))->to_string() == "after all");
+        auto some = co_await pair.far.recv().within(5s);
+        REQUIRE(some);
+        const std::string rest = co_await recv_text(&pair.far, 9 - some->size());
+        CHECK(some->to_string() + rest == "after all");
         (co_await pair.near.send("!")).value();
         co_await sleep_for(2ms);
         auto past = co_await pair.far.recv().until(now() - 1s);
@@ -202,16 +200,19 @@ TEST_CASE("a renewed limit is the one that counts") {
                 time->advance(9s);  // the entry of an earlier round falls due in between
                 co_await passes(3);
             }
+            bool begun = false;
             bool ended = false;
             Scope scope;
             scope.spawn(
-                [](Link* link, bool* done) -> Task<> {
+                [](Link* link, bool* waiting, bool* done) -> Task<> {
+                    *waiting = true;
                     auto none = co_await link->recv().within(10s);
                     CHECK(none.error() == Errc::timed_out);
                     *done = true;
                 },
-                &pair.far, &ended);
-            co_await yield();
+                &pair.far, &begun, &ended);
+            while (!begun) co_await yield();
+            co_await passes(1);
             time->advance(9999ms);
             co_await passes(3);
             CHECK(!ended);
@@ -233,7 +234,7 @@ TEST_CASE("a cancelled receive ends with cancelled and loses no byte") {
         co_await scope.join();
         CHECK(error == Errc::cancelled);
         (co_await pair.near.send("kept")).value();
-        CHECK((co_await pair.far.recv())->to_string() == "kept");
+        CHECK(co_await recv_text(&pair.far, 4) == "kept");
     });
 }
 
@@ -272,7 +273,7 @@ TEST_CASE("receives that race with limits lose, repeat and reorder nothing") {
     });
 }
 
-TEST_CASE("a Chunk can be consumed, copied from and walked") {
+TEST_CASE("a Chunk can be consumed, copied from and walked" * not_misbehaving()) {
     in_runtime([]() -> Task<> {
         auto pair = co_await connected();
         (co_await pair.near.send("0123456789")).value();

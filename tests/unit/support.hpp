@@ -94,6 +94,18 @@ inline Task<> passes(unsigned count) {
     while (metrics().passes < until) co_await yield();
 }
 
+// Receives `count` bytes, in as many pieces as they come.
+inline Task<std::string> recv_text(Link* link, std::size_t count) {
+    std::string text(count, '\0');
+    (co_await link->recv_exact(std::as_writable_bytes(std::span(text)))).value();
+    co_return text;
+}
+
+// Until what was sent before has arrived, in a world where that takes its time: also what was lost and sent again.
+inline Task<> arrived() {
+    if (misbehaves()) (void)co_await sleep_for(1s);
+}
+
 // Counts constructions and destructions, to find objects destroyed twice or never.
 struct Counted {
     static inline std::atomic<int> alive{0};

@@ -133,6 +133,7 @@ void Host::run_alone(Runtime& runtime, Child& main) {
     std::string why;
     if (outcome == Simulation::Outcome::stuck) {
         why = "chainring: in the simulated world nothing can happen any more, and tasks wait:\n" + report();
+        machine_.kill_process();  // so that whatever is armed ends: nothing that takes virtual time comes any more
         live_out_afterlife();
     }
     forget_process();
@@ -256,8 +257,10 @@ void Host::play(std::size_t at) {
     }
 }
 
+// Time does not bring a ManualClock on: what falls due by it does so when a task advances it.
 Instant Host::next_deadline() const noexcept {
     Instant next = Instant::max();
+    if (!ghost_ && runtime_->state_->options.clock) return next;
     for (const Played& each : played_)
         if (each.part == Part::parked) next = std::min(next, each.worker->timers().next());
     return next;
