@@ -35,7 +35,7 @@ public:
     Task<> complete() override {
         for (;;) {
             const long got = wired_.peer.take(got_, 1 << 20);
-            if (got == 0) ::shutdown(wired_.peer.fd(), SHUT_WR);
+            if (got == 0) wired_.peer.shutdown_write();
             if (got == 0 || (got < 0 && errno != EAGAIN)) break;
             if (got < 0) co_await yield();
         }
