@@ -60,7 +60,8 @@ std::unique_ptr<detail::sim::Simulation> make_own_world() {
     const bool seeded = text && *text;
     auto world = std::make_unique<detail::sim::Simulation>(
         seeded ? std::strtoull(text, nullptr, 0) : 1, seeded ? detail::sim::Mischief() : detail::sim::Mischief::none());
-    world->network().mischief.abort_accept = 0;  // on the loopback of one machine nobody gives up
+    // On the loopback of one machine nobody gives up, and nothing is lost.
+    world->network().mischief.abort_accept = world->network().mischief.lose = 0;
     detail::sim::Machine& machine = world->network().add_machine("localhost", {});
     detail::sim::Conditions loopback;
     if (!seeded) loopback.latency = loopback.jitter = Duration::zero();  // as Linux has it

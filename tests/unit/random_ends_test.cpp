@@ -237,6 +237,7 @@ Task<> rounds_then_stop(Storm* storm, unsigned count) {
     auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
     co_await one_round(storm, &listener, false);  // from now on the accept is armed
     co_await passes(20);
+    while (Balance::now().links > 0) (void)co_await sleep_for(1ms);  // closing takes its time
     const Balance before = Balance::now();
     for (unsigned round = 0; round < count; ++round) {
         co_await one_round(storm, &listener, false);
@@ -247,7 +248,7 @@ Task<> rounds_then_stop(Storm* storm, unsigned count) {
 
 }  // namespace
 
-TEST_CASE("Links that end at any moment, in any way, leave nothing behind") {
+TEST_CASE("Links that end at any moment, in any way, leave nothing behind" * not_misbehaving()) {
     CAPTURE(seed());
     Storm storm;
     const int before = descriptors();
