@@ -27,6 +27,7 @@ def passage(with_a_stopped_guest):
         inside = [lines_of(writer)]
         while chat.fds() == before:
             time.sleep(0.001)
+        time.sleep(0.3)  # it is accepted, but in the room only a moment later, which nobody is told
         guests = [enter(chat, inside, receive_buffer=4 * KIB)] if with_a_stopped_guest else []
         for _ in range(READERS):
             guests.append(enter(chat, inside))
