@@ -20,6 +20,7 @@ LinkId LinkTable::add(Outbox outbox) {
     CHAINRING_REQUIRE(outbox, "an empty Outbox was added to a LinkTable");
     const std::uint32_t number = next_shard_.fetch_add(1, std::memory_order_relaxed) % shards;
     Shard& shard = shards_[number];
+    const std::lock_guard turn(broadcast_);  // a broadcast that has begun is not for the newcomer
     const std::lock_guard lock(shard.mutex);
     std::size_t at = shard.first_free;
     if (at == no_place) {

@@ -79,7 +79,7 @@ public:
     bool remove(LinkId id) noexcept;
     std::size_t size() const noexcept;  // a snapshot
 
-    // Posts the payload to every Link but `except`; one that comes or goes meanwhile may get it or not. Says how many
+    // Posts the payload to every Link but `except`; one that goes meanwhile may get it or not. Says how many
     // have taken it: see Outbox::post for what becomes of slow receivers. Throws std::bad_alloc; then some may have it.
     std::size_t post_all(const Payload& payload, LinkId except = LinkId()) const;
 
@@ -144,7 +144,7 @@ private:
     std::array<Shard, shards> shards_;
     std::atomic<std::uint32_t> next_shard_{0};  // where the next Link goes; any thread, a hint
     std::atomic<std::size_t> size_{0};
-    mutable std::mutex broadcast_;  // held by post_all
+    mutable std::mutex broadcast_;  // held by post_all, and by add; before a shard's
 };
 
 CHAINRING_END_NAMESPACE
