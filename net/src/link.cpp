@@ -127,7 +127,7 @@ bool ConnectOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
     }
     attempt.address = static_cast<const sockaddr*>(to_.data());
     attempt.address_size = static_cast<socklen_t>(to_.size());
-    attempt.complete = [](detail::Operation& operation, const detail::Completion& completion) noexcept {
+    attempt.complete = [](detail::Operation& operation, detail::Completion completion) noexcept {
         auto& ended = static_cast<Attempt&>(operation);
         ConnectOp& op = *ended.op;
         const detail::Wake why = ended.ending;

@@ -17,16 +17,13 @@ CHAINRING_BEGIN_NAMESPACE
 
 namespace detail {
 
-ReadOp::ReadOp(LinkState* link, const Kind& kind) noexcept : link_(link), kind_(&kind) {
-    waits_in = WaitKind::recv;
-    cancel = [](Waiter& waiter, Wake why) noexcept {
-        auto& self = static_cast<ReadOp&>(waiter);
-        self.link_->end_read(self, why);
-    };
+void ReadOp::end_early(Waiter& waiter, Wake why) noexcept {
+    auto& self = static_cast<ReadOp&>(waiter);
+    self.link_->end_read(self, why);
 }
 
 bool ReadOp::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    if (link_->at_home()) return link_->start_read(*this, node, handle);
+    if (link_->at_home(*node.context)) return link_->start_read(*this, node, handle);
     go_home(*this, *link_, node, handle, arrive);
     return true;
 }
@@ -47,8 +44,6 @@ const detail::ReadOp::Kind RecvOp::kind = {[](detail::ReadOp& op) noexcept {
                                                return all != nullptr;
                                            },
                                            nullptr};
-
-RecvOp::RecvOp(detail::LinkState* link) noexcept : ReadOp(link, kind) {}
 
 Result<Chunk> RecvOp::await_resume() noexcept {
     if (!satisfied_) return error();
@@ -169,12 +164,6 @@ SendOp::SendOp(detail::LinkState* link, std::span<const IoSlice> slices) noexcep
     kind = Kind::slices;
 }
 
-SendOp::SendOp(detail::LinkState* link, Chunk&& chunk) noexcept : link_(link) {
-    left = std::exchange(chunk.size_, 0);
-    source = std::exchange(chunk.first_, nullptr);
-    kind = Kind::segments;
-}
-
 SendOp::SendOp(detail::LinkState* link, Payload&& payload) noexcept : link_(link) {
     left = payload.size();
     source = std::exchange(payload.block_, nullptr);
@@ -185,10 +174,10 @@ SendOp::SendOp(detail::LinkState* link, EndOfStream) noexcept : link_(link) {
     kind = Kind::end_of_stream;
 }
 
-SendOp::~SendOp() {
-    if (kind == Kind::payload && source) static_cast<detail::PayloadBlock*>(const_cast<void*>(source))->release();
-    if (kind != Kind::segments) return;
-    auto* segment = static_cast<detail::Segment*>(const_cast<void*>(source));
+void SendOp::drop_source() noexcept {
+    void* const owned = const_cast<void*>(source);
+    if (kind == Kind::payload) return static_cast<detail::PayloadBlock*>(owned)->release();
+    auto* segment = static_cast<detail::Segment*>(owned);
     while (segment) std::exchange(segment, segment->next)->release();
 }
 
@@ -201,7 +190,7 @@ void SendOp::arrive(detail::InboxNode& node) noexcept {
 
 bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
     if (error_) return false;  // refused
-    if (!link_->at_home()) {
+    if (!link_->at_home(*node.context)) {
         go_home(*this, *link_, node, handle, arrive);
         return true;
     }
@@ -216,20 +205,15 @@ bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noex
     waits_in = kind == Kind::end_of_stream ? detail::WaitKind::shutdown_write : detail::WaitKind::send;
     done = on_done;
     cancel = end_early;
-    begin(node, handle, limit_);
+    suspend(*this, node, handle, limit_);
     link_->enqueue(*this);
     return true;
 }
 
-Result<std::size_t> SendOp::await_resume() noexcept {
-    if (error_) return std::error_code(error_);
-    return SendUnit::sent;
-}
-
-void SendOp::on_done(detail::SendUnit& unit, std::error_code error) noexcept {
+void SendOp::on_done(detail::SendUnit& unit, detail::PackedError error) noexcept {
     auto& self = static_cast<SendOp&>(unit);
     self.error_ = error;
-    if (self.try_claim(detail::Wake::completed)) self.finish();
+    if (self.claim.try_claim_alone(detail::Wake::completed)) detail::finish(self);
 }
 
 void SendOp::end_early(detail::Waiter& waiter, detail::Wake why) noexcept {
@@ -256,7 +240,7 @@ void CloseWait::arrive(InboxNode& node) noexcept {
 }
 
 bool CloseWait::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    if (!link_->at_home()) {
+    if (!link_->at_home(*node.context)) {
         go_home(*this, *link_, node, handle, arrive);
         return true;
     }

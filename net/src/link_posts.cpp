@@ -28,7 +28,7 @@ PostUnit::PostUnit(Posts& of, PayloadBlock* payload) noexcept : posts(of) {
     kind = Kind::payload;
     source = payload;
     left = payload ? payload->text.size() : 0;
-    done = [](SendUnit& unit, std::error_code) noexcept {
+    done = [](SendUnit& unit, PackedError) noexcept {
         Granted granted;
         auto* self = static_cast<PostUnit*>(&unit);
         self->posts.core.done(self->sent + self->left, granted);
@@ -88,9 +88,8 @@ Posted LinkState::post(PayloadBlock* payload) {
 
 // ---- home
 
-bool LinkState::posts_waiting() const noexcept {
-    const Posts* shared = posts_.load(std::memory_order_acquire);
-    return shared && shared->core.any_waiting();
+bool LinkState::any_waiting(const Posts& posts) noexcept {
+    return posts.core.any_waiting();
 }
 
 void LinkState::look_at_posts() noexcept {
@@ -103,11 +102,8 @@ void LinkState::look_at_posts() noexcept {
     if (!send_op().armed && posts_waiting()) home().flush_later(*this);
 }
 
-// Moves what was posted behind the queue.
-void LinkState::queue_posts(TakePosts moment) noexcept {
-    Posts* shared = posts_.load(std::memory_order_acquire);
-    if (!shared) return;
-    UnitList<SendUnit> units = shared->core.take(static_cast<decltype(shared->core)::Take>(moment));
+void LinkState::queue_posts(Posts& posts, TakePosts moment) noexcept {
+    UnitList<SendUnit> units = posts.core.take(static_cast<decltype(posts.core)::Take>(moment));
     while (SendUnit* unit = units.pop()) append(*unit);
 }
 

@@ -73,15 +73,22 @@ void LinkState::pause_recv() noexcept {
     home().backend().cancel(recv_op());  // what arrives until its terminal completion is queued
 }
 
-void LinkState::on_recv(const Completion& completion) noexcept {
+void LinkState::on_recv(Completion completion) noexcept {
+    if (!completion.segment) [[unlikely]]
+        return on_recv_ended(completion);
+    note_activity(received);
+    if (phase_ == Phase::open) [[likely]]
+        queue_segment(completion.segment);
+    else
+        completion.segment->release();  // nobody will receive it
+    if (!completion.more) on_recv_ended(completion);
+}
+
+// The receive has to be armed again, if it may be: its burst, the stream or the pool has come to its end.
+void LinkState::on_recv_ended(Completion completion) noexcept {
     if (completion.segment) {
-        note_activity(received);
-        if (phase_ == Phase::open)
-            queue_segment(completion.segment);
-        else
-            completion.segment->release();  // nobody will receive it
         // A receiver that has kept up with a burst gets longer ones, until it lags: each costs an arming.
-        if (!completion.more && (reader_ || reader_kept_up_)) recv_op().burst = 2;
+        if (reader_ || reader_kept_up_) recv_op().burst = 2;
     } else if (completion.result == 0) {
         end_read_side(ReadSide::eof, 0);
     } else if (completion.result == -ENOBUFS) {
@@ -152,15 +159,23 @@ void LinkState::append_unread(Segment* segment) noexcept {
 
 void LinkState::queue_segment(Segment* segment) noexcept {
     if (stamps_) segment->arrived = home().now();
-    if ((!reader_ || reader_->accumulates_) && segment->size <= spill_small) {
+    const bool small = segment->size <= spill_small;
+    if (small && reader_ && reader_->accumulates_) {
         spill(*segment);
         segment->release();
     } else {
         append_unread(segment);
     }
     if (reader_) advance_reader();
-    if (home().buffers().scarce()) spill_all();
-    if (reader_ || unread_bytes_ < read_ahead) return;
+    if (home().buffers().scarce()) [[unlikely]]
+        spill_lent(~std::size_t{0});
+    if (reader_) return;
+    // A task that has been woken may be about to receive it: it is copied when that has not come to pass.
+    if (small && has_lent_) {
+        holds_small_ = true;
+        home().flush_later(*this);
+    }
+    if (unread_bytes_ < read_ahead) return;
     recv_op().burst = 1;
     pause_recv();
 }
@@ -185,8 +200,9 @@ void LinkState::spill(const Segment& segment) noexcept {
     unread_tail_ = block;
 }
 
-// Gives every lent buffer in the queue back, keeping the bytes.
-void LinkState::spill_all() noexcept {
+// Gives those lent buffers in the queue back that hold at most so many bytes, and keeps the bytes.
+void LinkState::spill_lent(std::size_t largest) noexcept {
+    holds_small_ = false;
     if (!has_lent_) return;
     has_lent_ = false;
     Segment* segment = std::exchange(unread_head_, nullptr);
@@ -194,7 +210,7 @@ void LinkState::spill_all() noexcept {
     unread_bytes_ = 0;
     while (segment) {
         Segment* following = std::exchange(segment->next, nullptr);
-        if (segment->pool) {
+        if (segment->pool && segment->size <= largest) {
             spill(*segment);
             segment->release();
         } else {
@@ -204,17 +220,14 @@ void LinkState::spill_all() noexcept {
     }
 }
 
+void LinkState::spill_small_lent() noexcept {
+    spill_lent(spill_small);
+}
+
 void LinkState::drop_unread() noexcept {
     while (unread_head_) std::exchange(unread_head_, unread_head_->next)->release();
     unread_tail_ = nullptr;
     unread_bytes_ = 0;
-}
-
-Segment* LinkState::take_all_unread() noexcept {
-    if (home().buffers().scarce()) spill_all();  // a Chunk may be kept for long
-    unread_bytes_ = 0;
-    unread_tail_ = nullptr;
-    return std::exchange(unread_head_, nullptr);
 }
 
 std::size_t LinkState::take_unread(std::span<std::byte> into) noexcept {
@@ -263,16 +276,7 @@ void LinkState::stamp_arrivals() noexcept {
 
 // ---- the waiting receive
 
-bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
-    reader_kept_up_ = false;
-    if (op.stamps_) [[unlikely]]
-        stamp_arrivals();
-    op.satisfied_ = op.kind_->step(op);
-    if (op.satisfied_) {
-        settle(op, Wake::completed);
-        return false;
-    }
+bool LinkState::wait_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
     const auto refuse = [this, &op](Wake why) noexcept {
         op.claim.settle(why);
         settle(op, why);
@@ -300,15 +304,10 @@ void LinkState::advance_reader() noexcept {
     if (op.satisfied_) wake_reader(Wake::completed);
 }
 
-// From here on the operation carries its outcome; the task may go on anywhere, and the slot may go.
-void LinkState::settle(ReadOp& op, Wake why) noexcept {
-    if (!op.satisfied_) op.error_ = read_error(why);
-    if (op.kind_->settle) op.kind_->settle(op);
-}
-
 void LinkState::wake_reader(Wake why) noexcept {
-    if (!reader_ || !reader_->try_claim(why)) return;
+    if (!reader_) return;
     ReadOp& op = *std::exchange(reader_, nullptr);
+    op.claim.settle(why);  // nobody else ends it: all that would are here, and find no reader
     reader_kept_up_ = true;
     settle(op, why);
     resume(op);

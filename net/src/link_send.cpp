@@ -141,8 +141,10 @@ void advance_unit(SendUnit& unit, std::size_t bytes) noexcept {
     }
 }
 
+}  // namespace
+
 // Replaces the lent buffers that the unit still holds by copies.
-void copy_out(SendUnit& unit) noexcept {
+void LinkState::copy_out(SendUnit& unit) noexcept {
     if (unit.kind != SendUnit::Kind::segments) return;
     auto* segment = const_cast<Segment*>(segments_of(unit));
     Segment* head = nullptr;
@@ -162,24 +164,9 @@ void copy_out(SendUnit& unit) noexcept {
     unit.source = head;
 }
 
-}  // namespace
-
 // ---- the queue
 
-void LinkState::enqueue(SendUnit& unit) noexcept {
-    queue_posts(TakePosts::all);  // what was posted before goes before
-    append(unit);
-}
-
-void LinkState::append(SendUnit& unit) noexcept {
-    if (send_op().armed && !send_op().nowait) copy_out(unit);  // it would wait behind a send that waits for the network
-    unit.next = nullptr;
-    (out_tail_ ? out_tail_->next : out_head_) = &unit;
-    out_tail_ = &unit;
-    if (!send_op().armed) home().flush_later(*this);
-}
-
-void LinkState::finish_front(std::error_code error) noexcept {
+inline void LinkState::finish_front(PackedError error) noexcept {
     SendUnit& unit = *out_head_;
     out_head_ = unit.next;
     if (!out_head_) out_tail_ = nullptr;
@@ -247,7 +234,7 @@ void LinkState::fail_writes(std::error_code error) noexcept {
     while (failed) {
         SendUnit& unit = *failed;
         failed = failed->next;  // done() may free the unit
-        unit.done(unit, std::error_code(write_error_));
+        unit.done(unit, write_error_);
     }
 }
 
@@ -259,20 +246,23 @@ void LinkState::flush_out() noexcept {
         if (!out_head_) queue_posts(TakePosts::now);
         if (!out_head_) break;
         SendUnit& unit = *out_head_;
+        if (unit.left > 0 && !fin_sent_) [[likely]] {
+            if (!gather()) {
+                fail_writes(std::make_error_code(std::errc::not_enough_memory));
+                continue;
+            }
+            if (!send_op().nowait) copy_out_waiting();
+            home().backend().submit(send_op());
+            return;
+        }
         if (unit.kind == SendUnit::Kind::end_of_stream) {
             const int error = fin_sent_ ? 0 : home().backend().shutdown_write(endpoint_.fd);
             fin_sent_ = true;
             finish_front(error ? std::error_code(error, std::system_category()) : std::error_code());
         } else if (fin_sent_) {
             finish_front(std::make_error_code(std::errc::broken_pipe));
-        } else if (unit.left == 0) {
-            finish_front({});
-        } else if (gather()) {
-            if (!send_op().nowait) copy_out_waiting();
-            home().backend().submit(send_op());
-            return;
         } else {
-            fail_writes(std::make_error_code(std::errc::not_enough_memory));
+            finish_front({});  // it is empty
         }
     }
     flushed();
@@ -283,14 +273,10 @@ bool LinkState::gather() noexcept {
     gathered_ = 0;
     send_op().gathered = false;
     const SendUnit& first = *out_head_;
-    const bool single_piece = first.kind == SendUnit::Kind::bytes || first.kind == SendUnit::Kind::payload ||
-                              (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
-    if (single_piece && !first.next) {
-        const Segment* segment = first.kind == SendUnit::Kind::segments ? segments_of(first) : nullptr;
-        const void* bytes = first.kind == SendUnit::Kind::payload ? payload_of(first) : first.source;
-        send_op().data = segment ? segment->data : bytes;
+    if (!first.next && (first.kind == SendUnit::Kind::bytes || first.kind == SendUnit::Kind::payload)) {
+        send_op().data = first.kind == SendUnit::Kind::payload ? payload_of(first) : first.source;
         send_op().size = std::min(first.left, Gather::max_bytes);
-        send_op().nowait = segment && segment->pool;
+        send_op().nowait = false;
         gathered_ = 1;
         return true;
     }
@@ -308,7 +294,62 @@ bool LinkState::gather() noexcept {
     return true;
 }
 
-void LinkState::on_sent(const Completion& completion) noexcept {
+// All there is to send is one lent segment, as an echo's or a relay's chunk often is: begins to send it.
+inline bool LinkState::flush_lent_segment() noexcept {
+    SendUnit* const unit = out_head_;
+    if (!unit || send_op().armed || phase_ != Phase::open || fin_sent_ || unit->next) return false;
+    if (unit->kind != SendUnit::Kind::segments || unit->left == 0) return false;
+    const Segment& segment = *segments_of(*unit);
+    if (segment.next || !segment.pool) return false;
+    send_op().data = segment.data;
+    send_op().size = segment.size;
+    send_op().gathered = false;
+    send_op().nowait = true;
+    gathered_ = 1;
+    home().backend().submit(send_op());
+    return true;
+}
+
+void LinkState::flush_node() noexcept {
+    if (holds_small_) [[unlikely]]
+        spill_small_lent();
+    if (flush_lent_segment()) [[likely]]
+        return;
+    flush_out();
+    if (!in_flush_list && may_free()) delete this;  // the flush may have ended the Link and queued it again
+}
+
+// The one unit of the send in flight has gone, with nothing left to settle.
+inline void LinkState::everything_went(SendUnit& unit) noexcept {
+    unit.sent += unit.left;
+    if (unit.kind == SendUnit::Kind::segments) {
+        auto* segment = const_cast<Segment*>(static_cast<const Segment*>(std::exchange(unit.source, nullptr)));
+        do {
+            Segment& went = *std::exchange(segment, segment->next);
+            if (went.pool == &home().buffers())
+                went.pool->take_back(went);
+            else
+                went.release();
+        } while (segment);
+    }
+    unit.left = 0;
+    finish_front({});
+}
+
+void LinkState::on_sent(Completion completion) noexcept {
+    if (gathered_ == 1 && completion.result > 0 && static_cast<std::size_t>(completion.result) == out_head_->left &&
+        phase_ == Phase::open && !send_op().gathered) [[likely]] {
+        sent_short_ = false;
+        note_activity(sent);
+        everything_went(*out_head_);
+        if (out_head_ || posts_waiting()) home().flush_later(*this);
+    } else {
+        on_sent_in_part(completion);
+    }
+}
+
+// Several units, a part of one, or nothing.
+void LinkState::on_sent_in_part(Completion completion) noexcept {
     if (std::exchange(send_op().gathered, false)) Gather::free(Gather::of(send_op()));
     const int result = completion.result;
     // A send that goes on after a part of it had been taken may meet the end of the connection: the part is told, the

@@ -20,10 +20,10 @@ LinkState::LinkState(Worker& home_worker, int fd) noexcept
     endpoint_.fd = fd;
     flush = [](FlushNode& node) noexcept { static_cast<LinkState&>(node).flush_node(); };
     fire = [](TimerNode& node) noexcept { static_cast<LinkState&>(static_cast<RenewedTimer&>(node)).on_timer(); };
-    recv_op().complete = [](Operation& operation, const Completion& completion) noexcept {
+    recv_op().complete = [](Operation& operation, Completion completion) noexcept {
         static_cast<LinkState&>(static_cast<LinkRecv&>(operation)).on_recv(completion);
     };
-    send_op().complete = [](Operation& operation, const Completion& completion) noexcept {
+    send_op().complete = [](Operation& operation, Completion completion) noexcept {
         static_cast<LinkState&>(static_cast<LinkSend&>(operation)).on_sent(completion);
     };
     InboxNode::run = [](InboxNode& node) noexcept {
@@ -198,11 +198,6 @@ void LinkState::finish_end() noexcept {
 
 bool LinkState::may_free() const noexcept {
     return released_ && phase_ == Phase::closed && !reader_ && remote_.load(std::memory_order_acquire) == 0;
-}
-
-void LinkState::flush_node() noexcept {
-    flush_out();
-    if (!in_flush_list && may_free()) delete this;  // the flush may have ended the Link and queued it again
 }
 
 void LinkState::on_stop(Stop stop) noexcept {

@@ -26,6 +26,7 @@
 #include <chainring/address.hpp>
 #include <chainring/link.hpp>
 #include <chainring/spin_lock.hpp>
+#include <chainring/trap.hpp>
 
 #include "runtime/src/worker.hpp"
 
@@ -35,6 +36,7 @@
 #include <mutex>
 #include <string>
 #include <system_error>
+#include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -81,7 +83,8 @@ public:
 
     // ---- home worker
     void close_gracefully_when_dropped() noexcept { served_ = true; }
-    bool at_home() const noexcept { return Worker::current() == &home(); }  // any thread
+    // For the running task: whether it is here.
+    bool at_home(const TaskContext& task) const noexcept { return task.worker() == &home(); }
     // The address of one end. Any thread that has a handle.
     using GetName = int (Backend::*)(int fd, sockaddr_storage& name, socklen_t& size) const noexcept;
     Result<Address> name(GetName get_name) const noexcept;
@@ -89,18 +92,37 @@ public:
     bool is_open() const noexcept { return phase_ == Phase::open; }
 
     // Receiving. start_read: true when the task is to suspend.
-    bool start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    bool start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+        CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
+        reader_kept_up_ = false;
+        if (op.stamps_) [[unlikely]]
+            stamp_arrivals();
+        op.satisfied_ = op.kind_->step(op);
+        if (!op.satisfied_) return wait_for_data(op, node, handle);
+        settle(op, Wake::completed);
+        return false;
+    }
     void end_read(ReadOp& op, Wake why) noexcept;
     std::error_code read_error(Wake why) const noexcept;
     std::size_t unread() const noexcept { return unread_bytes_; }
     const Segment* first_unread() const noexcept { return unread_head_; }
-    Segment* take_all_unread() noexcept;
+    Segment* take_all_unread() noexcept {
+        if (home().buffers().scarce()) [[unlikely]]
+            spill_lent(~std::size_t{0});  // a Chunk may be kept for long
+        has_lent_ = holds_small_ = false;
+        unread_bytes_ = 0;
+        unread_tail_ = nullptr;
+        return std::exchange(unread_head_, nullptr);
+    }
     std::size_t take_unread(std::span<std::byte> into) noexcept;  // copies out, at most all
     std::size_t copy_unread(std::span<std::byte> into) const noexcept;
     void put_back(std::span<const std::byte> bytes, Instant arrived);  // in front of everything unread
 
     // Sending.
-    void enqueue(SendUnit& unit) noexcept;
+    void enqueue(SendUnit& unit) noexcept {
+        queue_posts(TakePosts::all);  // what was posted before goes before
+        append(unit);
+    }
     bool unlink_unsent(SendUnit& unit) noexcept;  // false: the kernel has it, or a part has gone
     void interrupt(SendUnit& unit, Wake why) noexcept;
     std::error_code write_error() const noexcept { return write_error_; }
@@ -139,38 +161,65 @@ private:
     void want_data() noexcept;
     bool reading_allowed() const noexcept;
     void pause_recv() noexcept;
-    void on_recv(const Completion& completion) noexcept;
+    void on_recv(Completion completion) noexcept;
+    void on_recv_ended(Completion completion) noexcept;
     void append_unread(Segment* segment) noexcept;
     void queue_segment(Segment* segment) noexcept;
     void spill(const Segment& segment) noexcept;
     void stamp_arrivals() noexcept;
-    void spill_all() noexcept;
+    void spill_lent(std::size_t largest) noexcept;
+    void spill_small_lent() noexcept;
     void drop_unread() noexcept;
     void connection_lost(int error) noexcept;  // a send was told
     void doubt_end() noexcept;
     void end_read_side(ReadSide side, int error) noexcept;
     void advance_reader() noexcept;
-    void settle(ReadOp& op, Wake why) noexcept;
+    bool wait_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    // From here on the operation carries its outcome; the task may go on anywhere, and the slot may go.
+    void settle(ReadOp& op, Wake why) noexcept {
+        if (!op.satisfied_) op.error_ = read_error(why);
+        if (op.kind_->settle) op.kind_->settle(op);
+    }
     void wake_reader(Wake why) noexcept;
     void on_timer() noexcept;
 
     // Sending (link_send.cpp)
     void flush_out() noexcept;
+    bool flush_lent_segment() noexcept;
     bool gather() noexcept;
-    void on_sent(const Completion& completion) noexcept;
+    void on_sent(Completion completion) noexcept;
+    void on_sent_in_part(Completion completion) noexcept;
     void consume(std::size_t bytes) noexcept;
-    void finish_front(std::error_code error) noexcept;
+    void everything_went(SendUnit& unit) noexcept;
+    void finish_front(PackedError error) noexcept;
     void copy_out_lent() noexcept;
     void copy_out_waiting() noexcept;
     void fail_writes(std::error_code error) noexcept;
     void settle_interrupted() noexcept;
-    void append(SendUnit& unit) noexcept;
+    void append(SendUnit& unit) noexcept {
+        if (!send_op().armed)
+            home().flush_later(*this);
+        else if (!send_op().nowait)
+            copy_out(unit);  // it would wait behind a send that waits for the network
+        unit.next = nullptr;
+        (out_tail_ ? out_tail_->next : out_head_) = &unit;
+        out_tail_ = &unit;
+    }
+    static void copy_out(SendUnit& unit) noexcept;
 
     // Posts (link_posts.cpp)
-    bool posts_waiting() const noexcept;
-    void look_at_posts() noexcept;
     enum class TakePosts : std::uint8_t { early, now, all };  // as OutboxCore has it
-    void queue_posts(TakePosts moment) noexcept;
+    // Moves what was posted behind the queue.
+    void queue_posts(TakePosts moment) noexcept {
+        if (Posts* const posted = posts_.load(std::memory_order_acquire)) queue_posts(*posted, moment);
+    }
+    void queue_posts(Posts& posts, TakePosts moment) noexcept;
+    bool posts_waiting() const noexcept {
+        const Posts* const posted = posts_.load(std::memory_order_acquire);
+        return posted && any_waiting(*posted);
+    }
+    static bool any_waiting(const Posts& posts) noexcept;
+    void look_at_posts() noexcept;
     void refuse_posts() noexcept;
     void end_posts() noexcept;
 
@@ -227,6 +276,7 @@ private:
     bool looked_ : 1 = false;          // draining: what had arrived unread was taken
     bool reader_kept_up_ : 1 = false;  // it was waiting when the last data came
     bool has_lent_ : 1 = false;        // the unread segments may hold lent buffers
+    bool holds_small_ : 1 = false;     // among them small ones: copied in the flush of this pass, if still unread
     bool stamps_ : 1 = false;          // each segment is given the time of its arrival
     std::uint8_t idle_on_ : 2 = 0;     // Activity that renews the limit on being idle; none: there is no limit
 

@@ -50,7 +50,7 @@ ListenerState::ListenerState(Worker& home, const ListeningSocket& socket, const 
       path_inode_(socket.path_inode) {
     endpoint_.fd = socket.fd;
     accept_.once = admission_->rate() != nullptr;
-    accept_.complete = [](Operation& operation, const Completion& completion) noexcept {
+    accept_.complete = [](Operation& operation, Completion completion) noexcept {
         static_cast<AcceptOperation&>(operation).listener->on_accepted(completion);
     };
     fire = [](TimerNode& node) noexcept { static_cast<ListenerState&>(node).arm(); };
@@ -87,7 +87,7 @@ void ListenerState::arm() noexcept {
     home().backend().submit(accept_);
 }
 
-void ListenerState::on_accepted(const Completion& completion) noexcept {
+void ListenerState::on_accepted(Completion completion) noexcept {
     if (completion.result >= 0) {
         // Into debt, when another worker's accept has taken the token meanwhile: the rate holds all the same.
         if (TokenBucket* rate = admission_->rate()) rate->charge(1);

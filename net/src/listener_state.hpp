@@ -60,7 +60,7 @@ private:
                   std::shared_ptr<Admission> admission) noexcept;
     ~ListenerState() override = default;
     void arm() noexcept;
-    void on_accepted(const Completion& completion) noexcept;
+    void on_accepted(Completion completion) noexcept;
     void on_accept_error(int error) noexcept;
     void wake_waiter(Wake why) noexcept;
     int take() noexcept;

@@ -145,7 +145,7 @@ protected:
         ++operation.generation;
         ++in_flight_;
     }
-    void deliver(Operation& operation, const Completion& completion) noexcept {
+    void deliver(Operation& operation, Completion completion) noexcept {
         ++completions_;
         if (!completion.more) {
             operation.armed = false;

@@ -3,9 +3,9 @@
 
 #include <chainring/trap.hpp>
 
-#include "runtime/src/sanitizers.hpp"
 #include "runtime/src/worker.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <sys/mman.h>
@@ -39,7 +39,10 @@ void Segment::release() noexcept {
 }
 
 BufferPool::BufferPool(unsigned count, unsigned buffer_size)
-    : count_(count), buffer_size_(buffer_size), segments_(std::make_unique<Segment[]>(count)) {
+    : count_(count),
+      buffer_size_(buffer_size),
+      most_unscarce_(count - std::max(1U, count / 4)),
+      segments_(std::make_unique<Segment[]>(count)) {
     void* memory =
         ::mmap(nullptr, std::size_t{count} * buffer_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::system_error(errno, std::system_category(), "chainring: receive buffers");
@@ -58,22 +61,9 @@ BufferPool::~BufferPool() {
     ::munmap(memory_, std::size_t{count_} * buffer_size_);
 }
 
-Segment* BufferPool::lend(unsigned index, std::uint32_t size) noexcept {
-    Segment& segment = segments_[index];
-    segment.next = nullptr;
-    segment.data = buffer(index);
-    segment.size = size;
-    segment.arrived = {};
-    unpoison(segment.data, size);
-    ++lent_;
-    return &segment;
-}
-
 void BufferPool::give_back(Segment& segment) noexcept {
     if (Worker::current() == owner_) {  // also without a worker on either side: a backend that is tested alone
-        poison(buffer(segment.index), buffer_size_);
-        --lent_;
-        recycle(segment.index);
+        take_back(segment);
         return;
     }
     const Worker::Guest guest(*owner_);
@@ -86,9 +76,7 @@ bool BufferPool::collect() noexcept {
     if (!segment) return false;
     while (segment) {
         Segment* next = segment->next;
-        poison(buffer(segment->index), buffer_size_);
-        --lent_;
-        recycle(segment->index);
+        take_back(*segment);
         segment = next;
     }
     return true;

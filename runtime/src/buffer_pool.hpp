@@ -11,6 +11,7 @@
 #include <chainring/time.hpp>
 
 #include "runtime/src/inbox.hpp"
+#include "runtime/src/sanitizers.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -60,7 +61,22 @@ public:
     void set_owner(Worker& worker) noexcept { owner_ = &worker; }
 
     // Owner: marks buffer `index` as lent with `size` bytes in it.
-    Segment* lend(unsigned index, std::uint32_t size) noexcept;
+    Segment* lend(unsigned index, std::uint32_t size) noexcept {
+        Segment& segment = segments_[index];
+        segment.next = nullptr;
+        segment.data = buffer(index);
+        segment.size = size;
+        segment.arrived = {};
+        unpoison(segment.data, size);
+        ++lent_;
+        return &segment;
+    }
+    // Owner.
+    void take_back(Segment& segment) noexcept {
+        poison(buffer(segment.index), buffer_size_);
+        --lent_;
+        recycle(segment.index);
+    }
     // Any thread.
     void give_back(Segment& segment) noexcept;
     // Owner: takes in what other threads returned. True if there was anything.
@@ -71,7 +87,7 @@ public:
     unsigned buffer_size() const noexcept { return buffer_size_; }
     unsigned lent() const noexcept { return lent_; }
     unsigned available() const noexcept { return count_ - lent_; }
-    bool scarce() const noexcept { return available() < std::max(1U, count_ / 4); }
+    bool scarce() const noexcept { return lent_ > most_unscarce_; }
 
     // Owner: somebody waits for a buffer, so that a return from another thread has to wake the owner.
     void set_starving(bool starving) noexcept { starving_.store(starving, std::memory_order_seq_cst); }
@@ -85,6 +101,7 @@ private:
     unsigned count_;
     unsigned buffer_size_;
     unsigned lent_ = 0;
+    unsigned most_unscarce_;  // lent
     std::byte* memory_ = nullptr;
     std::unique_ptr<Segment[]> segments_;
     Worker* owner_ = nullptr;

@@ -49,7 +49,7 @@ struct Operation {
     Operation(OperationKind operation_kind, Endpoint* at) noexcept : endpoint(at), kind(operation_kind) {}
 
     Endpoint* endpoint;
-    void (*complete)(Operation&, const Completion&) noexcept = nullptr;
+    void (*complete)(Operation&, Completion) noexcept = nullptr;
     Operation* next_pending = nullptr;  // while it waits for room in the submission queue
     OperationKind kind;
     bool armed = false;             // from submit() to the terminal completion

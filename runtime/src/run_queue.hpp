@@ -36,16 +36,22 @@ public:
 
     // `urgent`: woken by the task that is running.
     void push(TaskContext& task, bool urgent) noexcept {
+        if (!overflow_ || task.affinity != 0) return push_own(task);
         RunNode& node = task;
         node.next = nullptr;
-        if (!overflow_ || task.affinity != 0) {
-            (own_tail_ ? own_tail_->next : own_head_) = &node;
-            own_tail_ = &node;
-        } else if (urgent && !next_.load(std::memory_order_relaxed)) {
+        if (urgent && !next_.load(std::memory_order_relaxed)) {
             next_.store(&node, std::memory_order_release);  // only the owner puts one in; pairs with a taker's exchange
         } else {
             steal_.push(node, *overflow_);
         }
+    }
+
+    // What stays here.
+    void push_own(TaskContext& task) noexcept {
+        RunNode& node = task;
+        node.next = nullptr;
+        (own_tail_ ? own_tail_->next : own_head_) = &node;
+        own_tail_ = &node;
     }
 
     TaskContext* pop() noexcept {
@@ -68,8 +74,8 @@ public:
     }
 
     // As a thief, with nothing of its own to steal: takes half of the victim's. The oldest is at the head of this queue
-    // afterwards. False: there was nothing. `busy`: the victim is running a task, so that its next one has to wait. Of a
-    // victim that is about to run it, it is left alone: thieves that take each other's loot would run nothing.
+    // afterwards. False: there was nothing. `busy`: the victim is running a task, so that its next one has to wait. Of
+    // a victim that is about to run it, it is left alone: thieves that take each other's loot would run nothing.
     bool steal_from(RunQueue& victim, bool busy) noexcept {
         InboxNode* node = steal_.steal_from(victim.steal_);
         if (!node && busy) node = victim.next_.exchange(nullptr, std::memory_order_acquire);

@@ -18,12 +18,9 @@ Instant now() noexcept {
 
 namespace detail {
 
-TimedWaiter::TimedWaiter() noexcept {
-    cancel = end_early;
-    fire = [](TimerNode& node) noexcept {
-        auto& self = static_cast<TimedWaiter&>(node);
-        self.cancel(self, Wake::timed_out);
-    };
+void TimedWaiter::on_timer(TimerNode& node) noexcept {
+    auto& self = static_cast<TimedWaiter&>(node);
+    self.cancel(self, Wake::timed_out);
 }
 
 Instant earlier_of(const Limit& limit, const TaskContext& task) noexcept {
@@ -31,9 +28,7 @@ Instant earlier_of(const Limit& limit, const TaskContext& task) noexcept {
 }
 
 void TimedWaiter::begin(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
-    suspend(*this, node, handle);
-    const Instant end = earlier_of(limit, *task);
-    if (end != Instant::max()) task->worker()->timers().arm(*this, end);
+    suspend(*this, node, handle, limit);
 }
 
 void TimedWaiter::begin_exactly(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
@@ -49,8 +44,7 @@ void TimedWaiter::stay() noexcept {
 }
 
 void TimedWaiter::finish() noexcept {
-    task->worker()->timers().cancel(*this);
-    detail::resume(*this);
+    detail::finish(*this);
 }
 
 void TimedWaiter::end_early(Waiter& waiter, Wake why) noexcept {

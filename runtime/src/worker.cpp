@@ -37,10 +37,11 @@ Worker::Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> b
     : runtime_(runtime),
       index_(index),
       backend_(std::move(backend)),
+      buffers_(backend_->buffers()),
       run_queue_(runtime.options.steal != Steal::never && runtime.options.workers > 1 ? &runtime.injection : nullptr),
       wake_cost_(runtime.options.spin),
       learns_spin_(runtime.learn_spin) {
-    backend_->buffers().set_owner(*this);
+    buffers_.set_owner(*this);
 }
 
 Worker::~Worker() = default;
@@ -85,7 +86,7 @@ void Worker::end() noexcept {
     // A foreign thread that has pushed the last node may still be about to wake us. Acquire: pairs with its leaving.
     while (guests_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
     backend_->detach();
-    buffers().collect();
+    buffers_.collect();
     publish_counters();
     orphan_retired();
     runtime_.safepoint.leave(index_);
@@ -99,7 +100,7 @@ bool Worker::may_exit() const noexcept {
 
 void Worker::publish_counters() noexcept {
     completions_.store(backend_->completions(), std::memory_order_relaxed);
-    lent_.store(backend_->buffers().lent(), std::memory_order_relaxed);
+    lent_.store(buffers_.lent(), std::memory_order_relaxed);
     in_flight_.store(backend_->in_flight(), std::memory_order_relaxed);
 }
 
@@ -132,7 +133,7 @@ void Worker::take_inbox() noexcept {
         node = next;
     }
     if (runtime_.injection.size() > 0) take_injected(task_budget / 2);
-    buffers().collect();
+    buffers_.collect();
     if (starved_head_) feed_starved();
     look_at_stop();
 }
@@ -166,25 +167,33 @@ void Worker::resume_in_any_order(sim::Host& host) noexcept {
     }
 }
 
-bool Worker::resume(TaskContext& task) noexcept {
-    if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
+inline bool Worker::resume(TaskContext& task) noexcept {
     task.transfers = 0;
     task.leaf = nullptr;  // its frame may go while the task runs
     task.set_worker(*this);
     running_.store(&task, std::memory_order_relaxed);
-    if (!task.resume) task.resume = Child::of(task).begin();
-    if (task.resume) [[likely]]
-        task.resume.resume();  // afterwards the task may be anywhere
-    else
-        ended_ = &task;
-    TaskContext* const ended = std::exchange(ended_, nullptr);
-    if (ended) Child::of(*ended).clear();  // users' destructors: a part of the task, for reports
-    if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
-    running_.store(nullptr, std::memory_order_relaxed);
-    if (!exception_trace_.empty()) exception_trace_.clear();
-    if (!ended) return false;
-    ended->scope->child_ended(Child::of(*ended));
+    if (!task.resume) [[unlikely]]
+        if (!(task.resume = Child::of(task).begin())) return end(task);
+    task.resume.resume();  // afterwards the task may be anywhere
+    if (ended_) [[unlikely]]
+        return end(*std::exchange(ended_, nullptr));
+    left_task();
+    return false;
+}
+
+bool Worker::end(TaskContext& task) noexcept {
+    Child::of(task).clear();  // users' destructors: a part of the task, for reports
+    left_task();
+    task.scope->child_ended(Child::of(task));
     return true;
+}
+
+inline void Worker::left_task() noexcept {
+    if (runtime_.safepoint.wanted()) [[unlikely]]
+        runtime_.safepoint.stop_here(index_);
+    running_.store(nullptr, std::memory_order_relaxed);
+    if (!exception_trace_.empty()) [[unlikely]]
+        exception_trace_.clear();
 }
 
 void Worker::flush() noexcept {
@@ -261,14 +270,15 @@ bool Worker::spin() noexcept {
 }
 
 bool Worker::nothing_arrived() const noexcept {
-    const BufferPool& pool = backend_->buffers();
+    const BufferPool& pool = buffers_;
     return inbox_.empty() && runtime_.injection.empty() &&
            !(starved_head_ && (pool.any_returned() || pool.available() > 0));
 }
 
 // ---- tasks
 
-void Worker::make_runnable(TaskContext& task) noexcept {
+// With an affinity, or where others may steal.
+void Worker::make_runnable_shared(TaskContext& task) noexcept {
     if (task.affinity != 0 && task.affinity != index_ + 1) [[unlikely]] {
         send_to(*runtime_.workers[task.affinity - 1U], task);
         return;
@@ -336,14 +346,6 @@ void Worker::stamp_renewals() noexcept {
 }
 
 // ---- flush and starvation
-
-void Worker::flush_later(FlushNode& node) noexcept {
-    if (node.in_flush_list) return;
-    node.in_flush_list = true;
-    node.next_flush = nullptr;
-    (flush_tail_ ? flush_tail_->next_flush : flush_head_) = &node;
-    flush_tail_ = &node;
-}
 
 void Worker::starve(StarvedNode& node, void (*feed)(StarvedNode&) noexcept) noexcept {
     feed_ = feed;

@@ -116,11 +116,22 @@ public:
     std::size_t links() const noexcept { return links_.load(std::memory_order_relaxed); }
 
     // The worker's thread from here on.
-    void make_runnable(TaskContext& task) noexcept;  // here, or where its affinity says
+    void make_runnable(TaskContext& task) noexcept {  // here, or where its affinity says
+        if (!run_queue_.shared() && task.affinity == 0) [[likely]]
+            run_queue_.push_own(task);
+        else
+            make_runnable_shared(task);
+    }
     TaskContext* running() const noexcept { return running_.load(std::memory_order_relaxed); }
     void task_ended(TaskContext& task) noexcept { ended_ = &task; }  // by the task's final suspension
 
-    void flush_later(FlushNode& node) noexcept;
+    void flush_later(FlushNode& node) noexcept {
+        if (node.in_flush_list) return;
+        node.in_flush_list = true;
+        node.next_flush = nullptr;
+        (flush_tail_ ? flush_tail_->next_flush : flush_head_) = &node;
+        flush_tail_ = &node;
+    }
     // `feed` is called when buffers are back; it is the same for all nodes.
     void starve(StarvedNode& node, void (*feed)(StarvedNode&) noexcept) noexcept;
     void unstarve(StarvedNode& node) noexcept;
@@ -129,7 +140,7 @@ public:
     void count_spill() noexcept { bump(spilled_); }
 
     Backend& backend() noexcept { return *backend_; }
-    BufferPool& buffers() noexcept { return backend_->buffers(); }
+    BufferPool& buffers() noexcept { return buffers_; }
     TimerQueue& timers() noexcept { return timers_; }
     // A RenewedTimer's deadline is set by a task that begins to wait (it then holds from the end of step 3), or at
     // once; whichever came last holds. It is cancelled before it goes.
@@ -172,6 +183,7 @@ private:
         counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
     }
 
+    void make_runnable_shared(TaskContext& task) noexcept;
     void take_inbox() noexcept;
     void feed_starved() noexcept;
     void resume_tasks() noexcept;
@@ -179,6 +191,8 @@ private:
     void stamp_renewals() noexcept;
     void flush() noexcept;
     bool resume(TaskContext& task) noexcept;  // true: it has ended
+    bool end(TaskContext& task) noexcept;     // true
+    void left_task() noexcept;
     bool find_task() noexcept;
     bool take_injected(std::size_t most) noexcept;
     bool steal() noexcept;
@@ -195,6 +209,7 @@ private:
     RuntimeState& runtime_;
     unsigned index_;
     std::unique_ptr<Backend> backend_;
+    BufferPool& buffers_;  // the backend's
     TimerQueue timers_;
     Renewals renewals_;  // of this step 3
 
@@ -258,6 +273,19 @@ inline void resume(Waiter& waiter) noexcept {
     task.request.end_wait();
     task.waiter = nullptr;
     task.worker()->make_runnable(task);
+}
+// TimedWaiter's begin() and finish(), for where they are called all the time.
+inline void suspend(TimedWaiter& waiter, FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
+    suspend(waiter, node, handle);
+    TaskContext& task = *waiter.task;
+    if (!limit.given() && task.deadline == Instant::max()) [[likely]]
+        return;
+    const Instant end = earlier_of(limit, task);
+    if (end != Instant::max()) task.worker()->timers().arm(waiter, end);
+}
+inline void finish(TimedWaiter& waiter) noexcept {
+    if (waiter.armed()) waiter.task->worker()->timers().cancel(waiter);
+    resume(waiter);
 }
 
 }  // namespace detail

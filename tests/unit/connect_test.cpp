@@ -363,7 +363,7 @@ TEST_CASE("a free port of the local range is never connected to itself" * not_si
     std::uint16_t port = 0;
     sockaddr_in to{};
     to.sin_family = AF_INET;
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_addr.s_addr = htonl(0x7f510703);  // 127.81.7.3: others' ended connections keep the ports of 127.0.0.1
     for (unsigned candidate = low + 2; port == 0 && candidate < high; candidate += 2) {
         to.sin_port = htons(static_cast<std::uint16_t>(candidate));
         const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -21,7 +21,7 @@ struct Noted : Base {
     explicit Noted(Endpoint* at) : Base(at) { listen(); }
     Noted(OperationKind which, Endpoint* at) : Base(which, at) { listen(); }
     void listen() {
-        this->complete = [](Operation& operation, const Completion& completion) noexcept {
+        this->complete = [](Operation& operation, Completion completion) noexcept {
             auto& self = static_cast<Noted&>(static_cast<Base&>(operation));
             self.results.push_back(completion.result);
             if (completion.segment) {
@@ -93,10 +93,10 @@ struct Peer {
     Peer(SimBackend& on, int fd) : backend(on), receive(OperationKind::recv, &endpoint), transmit(&endpoint) {
         endpoint.fd = fd;
         receive.peer = transmit.peer = this;
-        receive.complete = [](Operation& operation, const Completion& completion) noexcept {
+        receive.complete = [](Operation& operation, Completion completion) noexcept {
             static_cast<Receive&>(operation).peer->on_recv(completion);
         };
-        transmit.complete = [](Operation& operation, const Completion& completion) noexcept {
+        transmit.complete = [](Operation& operation, Completion completion) noexcept {
             static_cast<Transmit&>(static_cast<SendOperation&>(operation)).peer->on_sent(completion.result);
         };
     }
@@ -104,7 +104,7 @@ struct Peer {
     virtual void on_bytes(std::span<const std::byte> bytes) = 0;
     virtual void on_end() = 0;
 
-    void on_recv(const Completion& completion) {
+    void on_recv(Completion completion) {
         if (completion.segment) {
             on_bytes({completion.segment->data, completion.segment->size});
             completion.segment->release();
@@ -173,7 +173,7 @@ struct Client final : Peer {
         connect.address = target.get();
         connect.address_size = target.size;
         connect.client = this;
-        connect.complete = [](Operation& operation, const Completion& completion) noexcept {
+        connect.complete = [](Operation& operation, Completion completion) noexcept {
             Client& self = *static_cast<Connect&>(static_cast<ConnectOperation&>(operation)).client;
             self.failed = completion.result != 0;
             if (self.failed) return self.finish();
@@ -214,7 +214,7 @@ struct Server {
         const Sockaddr at = ip("10.0.0.2", 7000);
         endpoint.fd = backend.listen({at.get(), at.size, 16, false, false})->fd;
         accept.server = this;
-        accept.complete = [](Operation& operation, const Completion& completion) noexcept {
+        accept.complete = [](Operation& operation, Completion completion) noexcept {
             Server& self = *static_cast<Accept&>(operation).server;
             if (completion.result >= 0) {
                 self.echoes.push_back(std::make_unique<Echo>(self.backend, completion.result));
@@ -367,7 +367,7 @@ TEST_CASE("sim backend: an empty pool ends a receive, and nothing is lost") {
         std::vector<Segment*> kept;
         int last = 0;
     } recv(OperationKind::recv, &stage.in);
-    recv.complete = [](Operation& operation, const Completion& completion) noexcept {
+    recv.complete = [](Operation& operation, Completion completion) noexcept {
         auto& self = static_cast<Keeping&>(operation);
         self.last = completion.result;
         if (completion.segment) self.kept.push_back(completion.segment);

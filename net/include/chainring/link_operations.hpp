@@ -17,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 
@@ -61,7 +62,10 @@ protected:
         // Once, at the end of the wait: makes a result of what was found, or gives back what was taken. May be null.
         void (*settle)(ReadOp&) noexcept;
     };
-    ReadOp(LinkState* link, const Kind& kind) noexcept;
+    ReadOp(LinkState* link, const Kind& kind) noexcept : link_(link), kind_(&kind) {
+        cancel = end_early;
+        waits_in = WaitKind::recv;
+    }
     ~ReadOp() = default;
     std::error_code error() const noexcept { return error_; }
     bool begun() const noexcept { return taken_ > 0; }  // it holds a part of what it waits for
@@ -81,6 +85,7 @@ protected:
 
 private:
     static void arrive(InboxNode& node) noexcept;
+    static void end_early(Waiter& waiter, Wake why) noexcept;
     bool start(FrameNode& node, std::coroutine_handle<> handle) noexcept;
 };
 
@@ -112,9 +117,15 @@ private:
 
 // Bytes to be sent, in a Link's outbound queue. Home worker only, once queued.
 struct SendUnit {
-    enum class Kind : std::uint8_t { bytes, slices, segments, payload, end_of_stream };
+    enum class Kind : std::uint8_t {
+        bytes,
+        slices,
+        end_of_stream,
+        segments,
+        payload
+    };  // the last two own their source
     SendUnit* next = nullptr;
-    void (*done)(SendUnit&, std::error_code) noexcept = nullptr;  // called once, when the unit has left the queue
+    void (*done)(SendUnit&, PackedError) noexcept = nullptr;  // called once, when the unit has left the queue
     const void* source = nullptr;         // std::byte, IoSlice or Segment: the part that is still to go; PayloadBlock
     std::size_t left = 0;                 // bytes still to go
     std::size_t sent = 0;                 // bytes that the kernel has taken
@@ -130,7 +141,7 @@ class [[nodiscard]] RecvOp : public detail::ReadOp, public detail::Limited<RecvO
     friend class detail::Stoppable<RecvOp>;
 
 public:
-    explicit RecvOp(detail::LinkState* link) noexcept;
+    explicit RecvOp(detail::LinkState* link) noexcept : ReadOp(link, kind) {}
     // Goes on waiting while the runtime drains, for streams whose end the peer decides (a relay).
     RecvOp&& ignore_drain() && noexcept {
         ignore_drain_ = true;
@@ -214,13 +225,19 @@ class [[nodiscard]] SendOp : detail::TimedWaiter, detail::SendUnit, public detai
 public:
     SendOp(detail::LinkState* link, std::span<const std::byte> bytes) noexcept;
     SendOp(detail::LinkState* link, std::span<const IoSlice> slices) noexcept;
-    SendOp(detail::LinkState* link, Chunk&& chunk) noexcept;
+    SendOp(detail::LinkState* link, Chunk&& chunk) noexcept : link_(link) {
+        source = std::exchange(chunk.first_, nullptr);
+        left = std::exchange(chunk.size_, 0);
+        kind = Kind::segments;
+    }
     SendOp(detail::LinkState* link, Payload&& payload) noexcept;
     enum class EndOfStream : bool { yes };
     SendOp(detail::LinkState* link, EndOfStream) noexcept;
     SendOp(const SendOp&) = delete;
     SendOp& operator=(const SendOp&) = delete;
-    ~SendOp();
+    ~SendOp() {
+        if (kind >= Kind::segments && source) drop_source();
+    }
 
     bool await_ready() const noexcept { return false; }
     template <class Promise>
@@ -228,7 +245,10 @@ public:
         return start(handle.promise(), handle);
     }
     // The bytes sent: all of them, or an error.
-    Result<std::size_t> await_resume() noexcept;
+    Result<std::size_t> await_resume() noexcept {
+        if (error_) return std::error_code(error_);
+        return SendUnit::sent;
+    }
     // After the await: how many bytes the kernel has taken, also when it ended with an error.
     std::size_t sent() const noexcept { return SendUnit::sent; }
 
@@ -240,7 +260,8 @@ private:
     friend struct detail::LinkReports;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     static void arrive(detail::InboxNode& node) noexcept;
-    static void on_done(detail::SendUnit& unit, std::error_code error) noexcept;
+    void drop_source() noexcept;
+    static void on_done(detail::SendUnit& unit, detail::PackedError error) noexcept;
     static void end_early(detail::Waiter& waiter, detail::Wake why) noexcept;
 
     detail::LinkState* link_;

@@ -41,6 +41,13 @@ public:
     // For a wait that ends before it was published. Relaxed: nobody else knows of it.
     void settle(Wake why) noexcept { word_.store(why, std::memory_order_relaxed); }
 
+    // try_claim() where all contenders are one worker's: no read-modify-write. Release: as there.
+    bool try_claim_alone(Wake why) noexcept {
+        if (word_.load(std::memory_order_relaxed) != Wake::none) return false;
+        word_.store(why, std::memory_order_release);
+        return true;
+    }
+
 private:
     Atomic<Wake> word_{Wake::none};
 };

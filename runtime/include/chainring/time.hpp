@@ -106,7 +106,10 @@ public:
 // A Waiter with an exact timer of its own, for waits that are rare or long. Its `cancel` is also what the timer calls,
 // with Wake::timed_out: each kind of wait says in one function how it ends early.
 struct TimedWaiter : Waiter, TimerNode {
-    TimedWaiter() noexcept;
+    TimedWaiter() noexcept {
+        cancel = end_early;
+        fire = on_timer;
+    }
     // Publishes the suspension and arms the timer for `limit` or the task's deadline, whichever is earlier; on the
     // task's worker, with the frame that suspends.
     void begin(FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept;
@@ -118,6 +121,9 @@ struct TimedWaiter : Waiter, TimerNode {
     void finish() noexcept;
     // The usual way to end early: claim and finish.
     static void end_early(Waiter& waiter, Wake why) noexcept;
+
+private:
+    static void on_timer(TimerNode& node) noexcept;
 };
 
 // A TimedWaiter that any thread may end. As an InboxNode it brings its wake to the task's worker, which owns the timer.

@@ -25,6 +25,10 @@ std::uint64_t tag_of(const Operation& operation) noexcept {
     return (reinterpret_cast<std::uintptr_t>(&operation) << 16) | operation.generation;
 }
 
+Operation* operation_of(std::uint64_t tag) noexcept {
+    return reinterpret_cast<Operation*>(tag >> 16);
+}
+
 }  // namespace
 
 // ---- buffers
@@ -118,16 +122,22 @@ void UringBackend::arm_wake() noexcept {
 
 // ---- submission
 
-io_uring_sqe* UringBackend::take_entry(unsigned keep) noexcept {
-    if (io_uring_sq_space_left(&ring_) <= keep) {
-        pool_->publish();
-        io_uring_submit(&ring_);
-        if (io_uring_sq_space_left(&ring_) <= keep) return nullptr;
-    }
-    return io_uring_get_sqe(&ring_);
+bool UringBackend::make_room(unsigned keep) noexcept {
+    pool_->publish();
+    io_uring_submit(&ring_);
+    return io_uring_sq_space_left(&ring_) > keep;
 }
 
-bool UringBackend::prepare(Operation& operation) noexcept {
+// io_uring_get_sqe(3) for a ring of plain entries that no kernel thread polls. The queue's head is the kernel's, which
+// moves it in our enters only.
+inline io_uring_sqe* UringBackend::take_entry(unsigned keep) noexcept {
+    io_uring_sq& queue = ring_.sq;
+    if (queue.sqe_tail - *queue.khead + keep >= queue.ring_entries && !make_room(keep)) [[unlikely]]
+        return nullptr;
+    return &queue.sqes[queue.sqe_tail++ & queue.ring_mask];
+}
+
+inline bool UringBackend::prepare(Operation& operation) noexcept {
     io_uring_sqe* entry = take_entry(reserved);
     if (!entry) return false;
     const int fd = operation.endpoint->fd;
@@ -275,50 +285,58 @@ void UringBackend::deliver_cancelled() noexcept {
 
 void UringBackend::reap() noexcept {
     deliver_cancelled();
-    unsigned head = 0;
-    unsigned count = 0;
-    io_uring_cqe* entry = nullptr;
-    io_uring_for_each_cqe(&ring_, head, entry) {
-        ++count;
-        on_entry(*entry);
+    // What completes meanwhile, in an enter that makes room, is there for the next call.
+    const io_uring_cq& queue = ring_.cq;
+    unsigned head = *queue.khead;
+    const unsigned tail = io_uring_smp_load_acquire(queue.ktail);
+    for (; head != tail; ++head) {
+        // The next one's operation is another connection's, and that has not been touched for long.
+        __builtin_prefetch(operation_of(queue.cqes[(head + 1) & queue.ring_mask].user_data), 1);
+        on_entry(queue.cqes[head & queue.ring_mask]);
     }
-    io_uring_cq_advance(&ring_, count);
+    io_uring_smp_store_release(queue.khead, head);
 }
 
-void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
+inline void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
     const std::uint64_t tag = entry.user_data;
-    if (tag == ignored_tag) return;
-    if (tag == wake_tag) {
-        if (entry.flags & IORING_CQE_F_MORE) return;
-        wake_armed_ = false;
-        if (!detaching_) arm_wake();
-        return;
-    }
-    auto& operation = *reinterpret_cast<Operation*>(tag >> 16);
+    if (tag <= wake_tag) [[unlikely]]
+        return on_own_entry(entry);
+    Operation& operation = *operation_of(tag);
     if (operation.generation != static_cast<std::uint16_t>(tag)) [[unlikely]] {
         drop_stale(operation, entry);
         return;
     }
     Completion completion{entry.res, (entry.flags & IORING_CQE_F_MORE) != 0, nullptr};
-    if (entry.res == -EINVAL && operation.kind == OperationKind::recv && operation.limited && !burst_proven_)
-        [[unlikely]] {
-        burst_limited_ = false;  // an older kernel: it has no such limit
-        if (!operation.cancel_requested) {
-            if (!prepare(operation)) wait_for_room(operation);
-            return;
-        }
-        completion.result = -ECANCELED;  // the cancel has found nothing to end
-    }
     if (entry.flags & IORING_CQE_F_BUFFER) {
         Segment* segment =
             pool_->lend(entry.flags >> IORING_CQE_BUFFER_SHIFT, static_cast<std::uint32_t>(std::max(entry.res, 0)));
         burst_proven_ = true;
-        if (entry.res > 0)
+        if (entry.res > 0) [[likely]]
             completion.segment = segment;
         else
             segment->release();
+    } else if (entry.res == -EINVAL && was_refused(operation, completion)) [[unlikely]] {
+        return;
     }
     deliver(operation, completion);
+}
+
+void UringBackend::on_own_entry(const io_uring_cqe& entry) noexcept {
+    if (entry.user_data == ignored_tag || (entry.flags & IORING_CQE_F_MORE)) return;
+    wake_armed_ = false;
+    if (!detaching_) arm_wake();
+}
+
+// An older kernel, which has no limit for receives: true when the operation was submitted again without.
+bool UringBackend::was_refused(Operation& operation, Completion& completion) noexcept {
+    if (operation.kind != OperationKind::recv || !operation.limited || burst_proven_) return false;
+    burst_limited_ = false;
+    if (operation.cancel_requested) {
+        completion.result = -ECANCELED;  // the cancel has found nothing to end
+        return false;
+    }
+    if (!prepare(operation)) wait_for_room(operation);
+    return true;
 }
 
 // Cannot happen while every slot waits for its terminal completions; if it ever does, nothing leaks.

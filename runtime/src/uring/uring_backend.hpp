@@ -59,6 +59,7 @@ private:
 
     bool work_pending() const noexcept;  // the kernel has completions to make or to move: an enter is needed
     io_uring_sqe* take_entry(unsigned keep) noexcept;
+    bool make_room(unsigned keep) noexcept;
     bool prepare(Operation& operation) noexcept;
     void wait_for_room(Operation& operation) noexcept;
     void prepare_pending() noexcept;
@@ -67,6 +68,8 @@ private:
     void deliver_cancelled() noexcept;
     void reap() noexcept;
     void on_entry(const io_uring_cqe& entry) noexcept;
+    void on_own_entry(const io_uring_cqe& entry) noexcept;
+    bool was_refused(Operation& operation, Completion& completion) noexcept;
     void drop_stale(const Operation& operation, const io_uring_cqe& entry) noexcept;
 
     io_uring ring_{};
