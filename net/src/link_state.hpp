@@ -82,6 +82,8 @@ public:
     // ---- home worker
     void close_gracefully_when_dropped() noexcept { served_ = true; }
     bool at_home() const noexcept { return Worker::current() == &home(); }  // any thread
+    // Any thread. 0 when the home worker is gone.
+    unsigned home_index() const noexcept { return orphaned() ? 0 : home().index(); }
     // The address of one end. Any thread that has a handle.
     using GetName = int (Backend::*)(int fd, sockaddr_storage& name, socklen_t& size) const noexcept;
     Result<Address> name(GetName get_name) const noexcept;
