@@ -56,7 +56,7 @@ Result<TcpInfo> Link::tcp_info() const noexcept {
     return state()->tcp_info();
 }
 unsigned Link::home() const noexcept {
-    return state()->home().index();
+    return state()->home_index();
 }
 
 Result<Link> Link::adopt(int fd, SocketOptions options) noexcept {

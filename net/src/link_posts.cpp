@@ -163,7 +163,7 @@ std::uint64_t Outbox::dropped() const noexcept {
     return link_ ? link_->posts().core.dropped() : 0;
 }
 unsigned Outbox::home() const noexcept {
-    return link_->home().index();
+    return link_->home_index();
 }
 
 // ---- Outbox::Wait

@@ -85,6 +85,8 @@ public:
     void close_gracefully_when_dropped() noexcept { served_ = true; }
     // For the running task: whether it is here.
     bool at_home(const TaskContext& task) const noexcept { return task.worker() == &home(); }
+    // Any thread. 0 when the home worker is gone.
+    unsigned home_index() const noexcept { return orphaned() ? 0 : home().index(); }
     // The address of one end. Any thread that has a handle.
     using GetName = int (Backend::*)(int fd, sockaddr_storage& name, socklen_t& size) const noexcept;
     Result<Address> name(GetName get_name) const noexcept;

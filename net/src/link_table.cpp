@@ -97,7 +97,10 @@ std::size_t LinkTable::post_all(const Payload& payload, LinkId except) const {
 
 std::vector<std::vector<LinkTable::Member>> LinkTable::members_by_home() const {
     std::vector<std::vector<Member>> homes(Runtime::current().workers());
-    for_each([&](LinkId id, const Outbox& outbox) { homes[outbox.home()].push_back(Member{id, outbox}); });
+    // A Link of another Runtime is at home on none of these, and may be posted to from any.
+    for_each([&](LinkId id, const Outbox& outbox) {
+        homes[outbox.home() % homes.size()].push_back(Member{id, outbox});
+    });
     return homes;
 }
 

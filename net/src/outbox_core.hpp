@@ -71,10 +71,14 @@ public:
         admit(granted);
     }
 
-    // What is dropped is counted off here.
+    // What is dropped is counted off here. An empty unit is dropped at once.
     Posted post(Unit& unit, Units& dropped, Grants& granted) noexcept {
         const std::lock_guard lock(mutex());
         if (refused_) return Posted::closed;
+        if (unit.left == 0) {  // there is nothing to send, and no mark would bound how many of these wait
+            dropped.push(unit);
+            return Posted::queued;
+        }
         Posted outcome = Posted::queued;
         switch (slow_receiver_) {
             case SlowReceiver::wait:
@@ -106,7 +110,7 @@ public:
         const std::lock_guard lock(mutex());
         if (refused_) return Wake::closed;
         if (!full_) {
-            queue(*std::exchange(entry.unit, nullptr));
+            if (entry.unit->left > 0) queue(*std::exchange(entry.unit, nullptr));  // as in post; it stays the entry's
             return Wake::completed;
         }
         begin();

@@ -58,8 +58,10 @@ Task<RelayOutcome> relay(Link& first, Link& second, RelayLimits limits) {
     Direction backward{&second, &first, limits.backward, 0, {}};
     std::atomic<Direction*> failed{nullptr};
     Scope scope;
-    scope.spawn(copy, &forward, &failed, &scope);
-    scope.spawn(copy, &backward, &failed, &scope);
+    scope.spawn_all([&] {
+        scope.spawn(copy, &forward, &failed, &scope);
+        scope.spawn(copy, &backward, &failed, &scope);
+    });
     co_await scope.join();
     RelayOutcome outcome;
     outcome.forward = forward.bytes;

@@ -138,6 +138,11 @@ void Scope::child_threw(detail::TaskContext& child, std::exception_ptr exception
         state.report_root_exception(child, std::move(exception));
         return;
     }
+    fail(std::move(exception));
+}
+
+// The first exception of a child, or of the spawning, is what join() rethrows.
+void Scope::fail(std::exception_ptr exception) noexcept {
     {
         const std::lock_guard lock(mutex_);
         if (!first_) first_ = std::move(exception);

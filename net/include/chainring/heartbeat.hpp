@@ -83,7 +83,8 @@ public:
         heard_.store(false, std::memory_order_relaxed);
         for (;;) {
             const Posted posted = outbox.post(std::invoke(make, args...));
-            if (posted != Posted::queued)
+            // Full, or older messages dropped for it: the peer is slow, or gone, which the silence tells.
+            if (posted == Posted::closed || posted == Posted::overflow)
                 co_return make_error_code(posted == Posted::closed ? Errc::closed : Errc::overloaded);
             const bool slept = co_await sleep_for(pace.interval());
             if (!slept) co_return make_error_code(Errc::cancelled);

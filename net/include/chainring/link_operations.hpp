@@ -117,13 +117,8 @@ private:
 
 // Bytes to be sent, in a Link's outbound queue. Home worker only, once queued.
 struct SendUnit {
-    enum class Kind : std::uint8_t {
-        bytes,
-        slices,
-        end_of_stream,
-        segments,
-        payload
-    };  // the last two own their source
+    // The last two own their source.
+    enum class Kind : std::uint8_t { bytes, slices, end_of_stream, segments, payload };
     SendUnit* next = nullptr;
     void (*done)(SendUnit&, PackedError) noexcept = nullptr;  // called once, when the unit has left the queue
     const void* source = nullptr;         // std::byte, IoSlice or Segment: the part that is still to go; PayloadBlock

@@ -10,8 +10,8 @@
 // Link removes it when its task ends: removing is idempotent, and stops no send that is under way.
 //
 // Locks. The places are spread over 16 shards with a mutex each, which is held for one place, or for at most 256 posts:
-// so joining, leaving and finding wait for no broadcast. Broadcasts take turns: two of them reach every Link in the
-// same order.
+// so leaving and finding wait for no broadcast. Broadcasts take turns, and those who join with them: two broadcasts
+// reach every Link in the same order, and one that has begun is not for the newcomer, who waits for its end.
 //
 //     const LinkId id = table.add(link.outbox(1 << 20));
 //     table.post_all(Payload("* somebody has come\n"), id);
@@ -96,9 +96,11 @@ public:
                       "for_each_on_home takes a function or a lambda without owning captures; pass state as arguments");
         std::vector<std::vector<Member>> homes = members_by_home();
         Scope scope;
-        for (unsigned worker = 0; worker < homes.size(); ++worker)
-            if (!homes[worker].empty())
-                scope.spawn_on(worker, visit<Fn, Args...>, this, std::move(homes[worker]), fn, args...);
+        scope.spawn_all([&] {
+            for (unsigned worker = 0; worker < homes.size(); ++worker)
+                if (!homes[worker].empty())
+                    scope.spawn_on(worker, visit<Fn, Args...>, this, std::move(homes[worker]), fn, args...);
+        });
         co_await scope.join();
     }
 

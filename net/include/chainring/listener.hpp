@@ -175,7 +175,7 @@ public:
         static_assert(std::is_invocable_r_v<Task<>, Fn, Link, Args...>,
                       "serve takes a callable that returns Task<> for (Link, args...)");
         Scope scope;
-        start_serving<Fn, Args...>(&scope, fn, args...);
+        scope.spawn_all([&] { start_serving<Fn, Args...>(&scope, fn, args...); });
         co_await scope.join();
     }
 
@@ -189,7 +189,9 @@ public:
         static_assert(std::is_invocable_r_v<Task<>, Fn, Link, Args...>,
                       "serve_all takes a callable that returns Task<> for (Link, args...)");
         Scope scope;
-        for (Listener& listener : listeners) listener.start_serving<Fn, Args...>(&scope, fn, args...);
+        scope.spawn_all([&] {
+            for (Listener& listener : listeners) listener.start_serving<Fn, Args...>(&scope, fn, args...);
+        });
         co_await scope.join();
     }
 

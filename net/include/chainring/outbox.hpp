@@ -98,7 +98,8 @@ public:
     // Any thread; snapshots.
     std::size_t queued() const noexcept;     // bytes queued and not yet taken by the kernel
     std::uint64_t dropped() const noexcept;  // messages that later posts have dropped
-    unsigned home() const noexcept;          // the index of the Link's worker; not of an empty Outbox
+    // The index of the Link's worker; 0 when its Runtime is gone. Not of an empty Outbox.
+    unsigned home() const noexcept;
 
     explicit operator bool() const noexcept { return link_ != nullptr; }
 

@@ -174,6 +174,17 @@ public:
         launch_on(detail::make_child(std::forward<Fn>(fn), std::forward<Args>(args)...), worker);
     }
 
+    // Calls spawns(), which spawns children here. What it throws is as what a child throws: the children that there are
+    // by then are cancelled, and join() rethrows it. So no exception comes between a child and its join.
+    template <class Spawns>
+    void spawn_all(Spawns&& spawns) noexcept {
+        try {
+            spawns();
+        } catch (...) {
+            fail(std::current_exception());
+        }
+    }
+
     // As spawn, for a Task<T>; the value is awaited through the Handle (include <chainring/handle.hpp>).
     template <class Fn, class... Args>
     auto start(Fn&& fn, Args&&... args)
@@ -235,6 +246,7 @@ private:
     void adopt(detail::TaskContext& task) noexcept;
     bool begin_join(Join& join, detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void end_join();
+    void fail(std::exception_ptr exception) noexcept;
     void child_threw(detail::TaskContext& child, std::exception_ptr exception) noexcept;
     void child_ended(detail::Child& child) noexcept;
     void child_freed() noexcept;

@@ -138,7 +138,7 @@ Task<> await_branch(A* awaitable, Values* values, Scope* scope, First* first) {
 
 template <class Values, std::size_t... I, class... As>
 void spawn_branches(Scope& scope, Values& values, First* first, std::index_sequence<I...>, As&... awaitables) {
-    (scope.spawn(await_branch<I, As, Values>, &awaitables, &values, &scope, first), ...);
+    scope.spawn_all([&] { (scope.spawn(await_branch<I, As, Values>, &awaitables, &values, &scope, first), ...); });
 }
 
 template <class... As>
@@ -171,8 +171,10 @@ template <class T>
 Task<std::vector<held_t<T>>> run_each(std::vector<Task<T>> tasks, First* first) {
     std::vector<std::optional<held_t<T>>> values(tasks.size());
     Scope scope;
-    for (std::size_t index = 0; index < tasks.size(); ++index)
-        scope.spawn(await_one<T>, &tasks[index], &values[index], index, &scope, first);
+    scope.spawn_all([&] {
+        for (std::size_t index = 0; index < tasks.size(); ++index)
+            scope.spawn(await_one<T>, &tasks[index], &values[index], index, &scope, first);
+    });
     co_await scope.join();
     std::vector<held_t<T>> all;
     all.reserve(values.size());
