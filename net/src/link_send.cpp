@@ -354,7 +354,8 @@ void LinkState::on_sent_in_part(Completion completion) noexcept {
     const int result = completion.result;
     // A send that goes on after a part of it had been taken may meet the end of the connection: the part is told, the
     // error nobody, and the next send finds EPIPE.
-    const bool was_short = std::exchange(sent_short_, false);
+    const bool was_short = sent_short_;
+    sent_short_ = false;
     if (result > 0) {
         sent_short_ = static_cast<std::size_t>(result) < send_op().size;
         consume(static_cast<std::size_t>(result));

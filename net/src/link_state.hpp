@@ -52,7 +52,49 @@ struct LinkSend : SendOperation {
     using SendOperation::SendOperation;
 };
 
-class LinkState final : public Resource, LinkRecv, LinkSend, FlushNode, StarvedNode, RenewedTimer, InboxNode {
+// What each message touches of a Link beside its operations: close together, for thousands of Links take turns in the
+// caches.
+struct LinkQueues {
+    enum class Phase : std::uint8_t { open, flushing, lingering, ending, closed };
+    enum class ReadSide : std::uint8_t { open, eof, failed };
+
+    ReadOp* reader_ = nullptr;
+    Segment* unread_head_ = nullptr;
+    Segment* unread_tail_ = nullptr;
+    std::size_t unread_bytes_ = 0;
+
+    SendUnit* out_head_ = nullptr;
+    SendUnit* out_tail_ = nullptr;
+    std::atomic<Posts*> posts_{nullptr};  // any thread; made by the first outbox(), before any Outbox exists
+    PackedError write_error_;             // set: nothing more can be sent
+    std::uint32_t gathered_ = 0;          // units at the head of the queue that the send in flight covers
+
+    Phase phase_ = Phase::open;
+    ReadSide read_side_ = ReadSide::open;
+    bool served_ : 1 = false;
+    bool graceful_ : 1 = false;  // closing: the peer's end is waited for
+    bool timed_ : 1 = false;     // and nobody else limits that: linger_time does
+    bool fin_sent_ : 1 = false;
+    bool released_ : 1 = false;  // home has seen the end of the last handle
+    bool draining_ : 1 = false;
+    bool looked_ : 1 = false;          // draining: what had arrived unread was taken
+    bool reader_kept_up_ : 1 = false;  // it was waiting when the last data came
+    bool has_lent_ : 1 = false;        // the unread segments may hold lent buffers
+    bool holds_small_ : 1 = false;     // among them small ones: copied in the flush of this pass, if still unread
+    bool stamps_ : 1 = false;          // each segment is given the time of its arrival
+    std::uint8_t idle_on_ : 2 = 0;     // Activity that renews the limit on being idle; none: there is no limit
+    bool sent_short_ : 1 = false;      // the last send: see on_sent_in_part()
+    Endpoint endpoint_;
+};
+
+class LinkState final : public Resource,
+                        LinkRecv,
+                        LinkSend,
+                        FlushNode,
+                        LinkQueues,
+                        RenewedTimer,
+                        StarvedNode,
+                        InboxNode {
 public:
     static constexpr std::size_t read_ahead = 64 * 1024;  // unread bytes above which a Link stops reading
     // A graceful end that nobody awaits: how long the peer may take for its FIN, and without taking any byte.
@@ -141,8 +183,6 @@ public:
     void on_stop(Stop stop) noexcept override;
 
 private:
-    enum class Phase : std::uint8_t { open, flushing, lingering, ending, closed };
-    enum class ReadSide : std::uint8_t { open, eof, failed };
     enum RemoteBits : std::uint8_t {
         remote_posts = 1,
         remote_abort = 2,
@@ -252,42 +292,13 @@ private:
     const LinkRecv& recv_op() const noexcept { return *this; }
     RenewedTimer& timer() noexcept { return *this; }
 
-    Endpoint endpoint_;
-
-    ReadOp* reader_ = nullptr;
-    Segment* unread_head_ = nullptr;
-    Segment* unread_tail_ = nullptr;
-    std::size_t unread_bytes_ = 0;
-
-    SendUnit* out_head_ = nullptr;
-    SendUnit* out_tail_ = nullptr;
-    std::uint32_t gathered_ = 0;  // units at the head of the queue that the send in flight covers
-    int read_errno_ = 0;          // of a read side that has failed, or is going to: see connection_lost()
-    PackedError write_error_;     // set: nothing more can be sent
+    int read_errno_ = 0;  // of a read side that has failed, or is going to: see connection_lost()
     CloseWait* closer_ = nullptr;
     std::atomic<LinkLimits*> limits_{nullptr};  // any thread; made by the first that asks for one
-
-    Phase phase_ = Phase::open;
-    ReadSide read_side_ = ReadSide::open;
-    bool served_ : 1 = false;
-    bool graceful_ : 1 = false;  // closing: the peer's end is waited for
-    bool timed_ : 1 = false;     // and nobody else limits that: linger_time does
-    bool fin_sent_ : 1 = false;
-    bool released_ : 1 = false;  // home has seen the end of the last handle
-    bool draining_ : 1 = false;
-    bool looked_ : 1 = false;          // draining: what had arrived unread was taken
-    bool reader_kept_up_ : 1 = false;  // it was waiting when the last data came
-    bool has_lent_ : 1 = false;        // the unread segments may hold lent buffers
-    bool holds_small_ : 1 = false;     // among them small ones: copied in the flush of this pass, if still unread
-    bool stamps_ : 1 = false;          // each segment is given the time of its arrival
-    std::uint8_t idle_on_ : 2 = 0;     // Activity that renews the limit on being idle; none: there is no limit
-
-    std::atomic<std::uint32_t> handles_{1};  // any thread
-    bool sent_short_ = false;                // the last send: see on_sent()
-    bool stall_check_ = false;               // flushing: the send was cancelled to see whether any of it has gone
-    mutable SpinLock closing_;               // held while the descriptor is closed, or used by another thread
-    std::atomic<std::uint8_t> remote_{0};    // any thread: what home has to look at
-    std::atomic<Posts*> posts_{nullptr};     // any thread; made by the first outbox(), before any Outbox exists
+    std::atomic<std::uint32_t> handles_{1};     // any thread
+    bool stall_check_ = false;                  // flushing: the send was cancelled to see whether any of it has gone
+    mutable SpinLock closing_;                  // held while the descriptor is closed, or used by another thread
+    std::atomic<std::uint8_t> remote_{0};       // any thread: what home has to look at
 };
 
 void register_link_reports() noexcept;  // link_reports.cpp

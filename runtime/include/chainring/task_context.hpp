@@ -103,12 +103,7 @@ public:
     std::coroutine_handle<> resume;     // what to resume next; null: the task has not begun
     Waiter* waiter = nullptr;           // what it waits on, while suspended in an operation
     FrameNode* leaf = nullptr;          // the innermost frame while suspended in an operation; null while it runs
-    Scope* open_scopes = nullptr;       // the scopes that this task has made and not yet joined, newest first
     Instant deadline = Instant::max();  // every await of the task ends by then; see Deadline
-
-    Scope* scope = nullptr;               // the nursery that the task belongs to; constant
-    TaskContext* sibling_next = nullptr;  // scope: list of the nursery's children
-    TaskContext* sibling_prev = nullptr;  // scope
 
     std::uint32_t since = 0;         // when it was last suspended, in Worker::ticks()
     std::uint16_t affinity = 0;      // 0: it may be stolen; else 1 + the index of the worker that alone resumes it
@@ -121,6 +116,16 @@ public:
     bool is_main = false;            // constant
     CancelPost<> cancel_post;        // any thread
     CancelRequest<> request;         // any thread
+
+private:
+    std::atomic<Worker*> worker_{nullptr};
+
+public:
+    // Up to here is what each await touches; from here on what it does not.
+    Scope* open_scopes = nullptr;         // the scopes that this task has made and not yet joined, newest first
+    Scope* scope = nullptr;               // the nursery that the task belongs to; constant
+    TaskContext* sibling_next = nullptr;  // scope: list of the nursery's children
+    TaskContext* sibling_prev = nullptr;  // scope
 
     // The worker that resumed it last, or will, or where it waits. Written by that worker (and by launch); read by
     // other threads to post to a task that waits, which does not change it.
@@ -140,9 +145,6 @@ public:
 
     // Any thread that keeps the task alive, after it has asked for something: has the task's worker look at it.
     void tell_worker() noexcept;
-
-private:
-    std::atomic<Worker*> worker_{nullptr};
 };
 
 // After this many symmetric transfers in a row a task goes through the run queue: GCC makes them tail calls only at
