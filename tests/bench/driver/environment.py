@@ -37,6 +37,10 @@ def _compiler(build_dir):
         return "unknown"
 
 
+def congestion_control():
+    return _first_line("/proc/sys/net/ipv4/tcp_congestion_control")
+
+
 def machine(build_dir):
     return {
         "kernel": platform.release(),
@@ -49,7 +53,7 @@ def machine(build_dir):
 def describe(build_dir, options):
     return machine(build_dir) | {
         "pinned": f"server to cpu {options.server_cpu}, generator to cpu {options.load_cpu}",
-        "congestion control": _first_line("/proc/sys/net/ipv4/tcp_congestion_control"),
+        "congestion control": congestion_control(),
         "backend": options.backend,
         "spin": f"{options.spin} us",
         "depth": str(options.depth),
