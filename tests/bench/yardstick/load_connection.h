@@ -148,6 +148,12 @@ static int next_due_connection(uint64_t now) {
     return index;
 }
 
+// A turn of the loop has found nothing to do since `before`. A long one was no turn, but another program's.
+static void count_idle(uint64_t before, uint64_t now) {
+    enum { LONG_TURN_NS = 10000 };
+    if (stats.measuring && now - before < LONG_TURN_NS) stats.idle_ns += now - before;
+}
+
 // What has been counted is waited for, but not for ever.
 static bool keep_draining(void) {
     return schedule.answered_counted < schedule.counted && now_ns() < stats.end_ns + DRAIN_SECONDS * 1000000000ull;

@@ -82,7 +82,7 @@ static void epoll_open_loop(struct epoll_engine* e) {
     for (bool running = true; running || keep_draining();) {
         running = running && keep_running();
         uint64_t now = now_ns();
-        if (idle && stats.measuring) stats.idle_ns += now - before;
+        if (idle) count_idle(before, now);
         before = now;
         idle = true;
         for (int index; (index = next_due_connection(now)) >= 0; idle = false) epoll_write(e, index);

@@ -128,7 +128,7 @@ static void uring_open_loop(struct uring_engine* e) {
     for (bool running = true; running || keep_draining();) {
         running = running && keep_running();
         uint64_t now = now_ns();
-        if (idle && stats.measuring) stats.idle_ns += now - before;
+        if (idle) count_idle(before, now);
         before = now;
         for (int index; (index = next_due_connection(now)) >= 0;) uring_try_send(e, (uint32_t)index);
         unsigned flags = __atomic_load_n(e->ring.sq.kflags, __ATOMIC_RELAXED);
