@@ -19,8 +19,8 @@ SKIPPED = 77
 READY_LINE = "echo: listening on "
 SUBJECT, YARDSTICK, CONTROL = "chainring", "yardstick", "yardstick2"
 SPINNING = (
-    "who spins: no server (chainring's one worker does not by default); the generator in an open loop, where it never "
-    "sleeps, and not otherwise"
+    "no server (by default one worker does not, nor do more workers than CPUs); the generator in an open loop, where it "
+    "never sleeps, and not otherwise"
 )
 LATE = "`l`: the generator itself was late: its 99th percentile is over a tenth of the smaller one of the servers."
 UNANSWERED = "`u`: some messages had no answer a second after the end; they count with the time that they had waited."
@@ -183,6 +183,12 @@ def with_range(runs, what, form="{:.2f}"):
     return f"{form.format(median(values))} ({low}–{high})"
 
 
+def in_order(result):
+    """The names of its servers as a table has them."""
+    others = [name for name in result.runs if name not in (SUBJECT, CONTROL, YARDSTICK)]
+    return [SUBJECT, *others, CONTROL, YARDSTICK]
+
+
 def notes_of(result, open_loop=False):
     """The marks of a cell of all its servers."""
     everyone = list(result.runs.values())
@@ -232,15 +238,14 @@ def cells_as_json(results):
 
 
 def about(options, **more):
-    cpus = ", ".join(map(str, options.server_cpu))
     return environment.machine(options.build_dir) | {
-        "pinned": f"servers to cpu {cpus}, generator to cpu {options.load_cpu}",
+        "pinned": environment.pinned(options),
         "congestion control": environment.congestion_control(),
         "backend": options.backend,
         "runs": f"{options.pairs} pairs of {options.seconds:g} s per cell, interleaved; medians (lowest–highest)",
         "checked": "every byte of every run",
         **more,
-        "spinning": SPINNING,
+        "who spins": SPINNING,
     }
 
 

@@ -50,9 +50,13 @@ def machine(build_dir):
     }
 
 
+def pinned(options):
+    return f"server to cpu {', '.join(map(str, options.server_cpu))}, generator to cpu {options.load_cpu}"
+
+
 def describe(build_dir, options):
     return machine(build_dir) | {
-        "pinned": f"server to cpu {options.server_cpu}, generator to cpu {options.load_cpu}",
+        "pinned": pinned(options),
         "congestion control": congestion_control(),
         "backend": options.backend,
         "spin": f"{options.spin} us",
