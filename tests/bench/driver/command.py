@@ -207,10 +207,25 @@ def notes_of(result, open_loop=False):
 
 
 @dataclass
+class Goal:
+    what: str  # and what was found
+    met: bool
+    disturbed: bool
+
+    def __str__(self):
+        verdict = "met" if self.met else "NOT met"
+        return f"{self.what}: {verdict}{', but the cell was disturbed: measure again' if self.disturbed else ''}"
+
+
+def goal(what, met, result):
+    return Goal(what, met, "d" in notes_of(result))
+
+
+@dataclass
 class Report:
     about: dict
     text: str  # tables
-    goals: list = field(default_factory=list)  # (what was found, whether that is enough)
+    goals: list = field(default_factory=list)
     marks: str = ""  # of all rows
     lines: list = field(default_factory=list)
     repeated: int = 0
@@ -219,7 +234,7 @@ class Report:
     def markdown(self):
         lines = [f"- {key}: {value}" for key, value in self.about.items()]
         lines += ["", self.text, ""]
-        lines += [f"- goal: {what}: {'met' if met else 'NOT met'}" for what, met in self.goals]
+        lines += [f"- goal: {each}" for each in self.goals]
         lines += [f"- {line}" for line in self.lines]
         if self.repeated:
             lines.append(f"- runs repeated because of a disturbance: {self.repeated}")
@@ -229,8 +244,7 @@ class Report:
         return "\n".join(lines)
 
     def as_json(self):
-        goals = [{"goal": what, "met": met} for what, met in self.goals]
-        return {"environment": self.about, "goals": goals, "notes": self.lines, "runs": self.runs}
+        return {"environment": self.about, "goals": [asdict(each) for each in self.goals], "notes": self.lines, "runs": self.runs}
 
 
 def cells_as_json(results):
