@@ -52,6 +52,6 @@ def describe(build_dir, options):
         "congestion control": _first_line("/proc/sys/net/ipv4/tcp_congestion_control"),
         "backend": options.backend,
         "spin": f"{options.spin} us",
-        "depth": str(options.depth),
+        "messages in flight": ", ".join(map(str, options.depths)),
         "runs": f"{options.pairs} pairs of {options.seconds:g} s per cell",
     }

@@ -21,21 +21,27 @@ class LoadError(Exception):
 class Cell:
     connections: int
     size: int
+    depth: int = 1  # messages in flight per connection
 
     def __str__(self):
-        return f"{self.connections} x {format_size(self.size)}"
+        in_flight = f" x {self.depth} in flight" if self.depth > 1 else ""
+        return f"{self.connections} x {format_size(self.size)}{in_flight}"
 
 
 def format_size(size):
     return f"{size // 1024} KiB" if size >= 1024 and size % 1024 == 0 else f"{size} B"
 
 
+ODD_CELL = Cell(connections=8, size=10007, depth=3)  # messages that straddle every buffer
+
+
 @dataclass
 class CellResult:
-    """Per server name: the accepted runs, in the order of the pairs. `syscalls`: per request, or None."""
+    """Per server name: the accepted runs, in the order of the pairs. The others: per request, or None."""
 
     runs: dict = field(default_factory=dict)
     syscalls: dict = field(default_factory=dict)
+    instructions: dict = field(default_factory=dict)
 
 
 def _pressure_us():
@@ -84,24 +90,23 @@ class Generator:
 
     def measure(self, server, cell):
         """One run with its CPU pressure added, in percent of its time."""
-        command = self.command(server, cell, self._options.seconds, WARM_UP, self._options.depth)
+        command = self.command(server, cell, self._options.seconds, WARM_UP, cell.depth)
         before, start = _pressure_us(), time.monotonic()
         figures = self.run(server, command, self._options.seconds + WARM_UP)
         after, wall = _pressure_us(), time.monotonic() - start
         figures["pressure"] = 0.0 if before is None or after is None else (after - before) / wall / 1e4
         return figures
 
-    def verify(self, server):
-        """A short run that compares every byte; odd sizes, so that messages straddle every buffer."""
-        cell = Cell(connections=8, size=10007)
-        self.run(server, self.command(server, cell, 0.3, 0, depth=3, verify=True), 0.3)
+    def verify(self, server, cell=ODD_CELL, seconds=0.3):
+        """A short run that compares every byte."""
+        self.run(server, self.command(server, cell, seconds, 0, cell.depth, verify=True), seconds)
 
 
 class Campaign:
     """All pairs of all cells over servers that are all running; only one of them has work at a time.
 
-    A round of a cell runs the server under test between the two yardsticks; the next round has the opposite
-    order, so that neither member of a pair always goes first. Two things disqualify a measurement, and neither
+    A round of a cell runs the server under test, and the peers, between the two yardsticks; the next round has the
+    opposite order, so that neither member of a pair always goes first. Two things disqualify a measurement, and neither
     looks at the server under test:
       - a run, in which tasks waited for a CPU (other work on this machine) for too large a part of its time;
       - a round, in which the two yardsticks differ too much: the machine has changed its speed, as a virtual one
@@ -110,9 +115,11 @@ class Campaign:
 
     def __init__(self, generator, servers, options):
         self._generator = generator
-        self._subject, *self._yardsticks = servers
+        subject, first, last, *peers = servers
+        self._yardsticks = [first, last]
+        self._order = [first, subject, *peers, last]
         self._options = options
-        self.cells = [Cell(n, s) for n in options.conns for s in options.sizes]
+        self.cells = [Cell(n, s, d) for d in options.depths for n in options.conns for s in options.sizes]
         self.planned = len(self.cells) * options.pairs * len(servers)
         # Repeats may at most double the whole; within that, each run and each round has its own bound.
         self._repeats_left = self.planned if options.repeats else 0
@@ -125,8 +132,7 @@ class Campaign:
         return self.planned * (self._options.seconds + WARM_UP + START_AND_STOP)
 
     def run(self):
-        first, last = self._yardsticks
-        order = [first, self._subject, last]
+        order = list(self._order)
         results = {cell: CellResult({s.name: [] for s in order}) for cell in self.cells}
         for number in range(self._options.pairs):
             for cell in self.cells:
