@@ -69,9 +69,9 @@ class Peers(unittest.TestCase):
         self.assertIn("no such peer: nobody", done.stderr)
 
     def test_peers_are_measured_or_left_out_with_a_line_each(self):
-        done = run("--peers", "all", "--depths", "1,16", "--idle", "20")
+        done = run("--peers", "asio,tokio", "--depths", "1,16", "--idle", "20")
         self.assertEqual(done.returncode, 0, done.stderr)
-        for peer in ("asio", "asio-uring", "libuv", "libevent", "libevent-plain", "go", "tokio"):
+        for peer in ("asio", "tokio"):
             self.assertRegex(done.stdout, rf"(?m)^(\| {peer} \| 8 \| 16 \| 64 B \||- left out: {peer}: )")
         self.assertIn("| 8 | 16 | 64 B |", done.stdout)
         self.assertRegex(done.stdout, r"(?m)^\| yardstick \| -?[\d,]+ \| -?[\d,]+ \|")
