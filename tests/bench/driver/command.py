@@ -13,7 +13,7 @@ from statistics import median
 
 from . import build, environment, processes
 from .measure import START_AND_STOP, WARM_UP, Campaign, Generator, LoadError
-from .report import NOTES, ratio
+from .report import NOTES, generator_was_the_limit, ratio
 
 SKIPPED = 77
 READY_LINE = "echo: listening on "
@@ -193,7 +193,7 @@ def notes_of(result, open_loop=False):
     """The marks of a cell of all its servers."""
     everyone = list(result.runs.values())
     marks = ""
-    if any(median(r["load_util"] for r in runs) > 97 and median(r["server_util"] for r in runs) < 90 for runs in everyone):
+    if any(generator_was_the_limit(runs) for runs in everyone):
         marks += "g"
     if any(run["disturbed"] for runs in everyone for run in runs):
         marks += "d"

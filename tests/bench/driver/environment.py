@@ -60,6 +60,6 @@ def describe(build_dir, options):
         "congestion control": congestion_control(),
         "backend": options.backend,
         "spin": f"{options.spin} us",
-        "depth": str(options.depth),
+        "messages in flight": ", ".join(map(str, options.depths)),
         "runs": f"{options.pairs} pairs of {options.seconds:g} s per cell",
     }

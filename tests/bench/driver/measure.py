@@ -41,10 +41,11 @@ ODD_CELL = Cell(connections=8, size=10007, depth=3)  # messages that straddle ev
 
 @dataclass
 class CellResult:
-    """Per server name: the accepted runs, in the order of the pairs. `syscalls`: per request, or None."""
+    """Per server name: the accepted runs, in the order of the pairs. The others: per request, or None."""
 
     runs: dict = field(default_factory=dict)
     syscalls: dict = field(default_factory=dict)
+    instructions: dict = field(default_factory=dict)
 
 
 def _pressure_us():
@@ -129,7 +130,7 @@ class Campaign:
         self._order = [first, subject, *peers, last]
         self._options = options
         self._steady = steady
-        self.cells = cells or [Cell(n, s, options.depth) for n in options.conns for s in options.sizes]
+        self.cells = cells or [Cell(n, s, d) for d in options.depths for n in options.conns for s in options.sizes]
         self.planned = len(self.cells) * options.pairs * len(servers)
         # Repeats may at most double the whole; within that, each run and each round has its own bound.
         self._repeats_left = self.planned if options.repeats else 0
