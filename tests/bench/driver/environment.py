@@ -37,6 +37,10 @@ def _compiler(build_dir):
         return "unknown"
 
 
+def congestion_control():
+    return _first_line("/proc/sys/net/ipv4/tcp_congestion_control")
+
+
 def machine(build_dir):
     return {
         "kernel": platform.release(),
@@ -46,12 +50,16 @@ def machine(build_dir):
     }
 
 
+def pinned(options):
+    return f"server to cpu {', '.join(map(str, options.server_cpu))}, generator to cpu {options.load_cpu}"
+
+
 def describe(build_dir, options):
     return machine(build_dir) | {
-        "pinned": f"server to cpu {options.server_cpu}, generator to cpu {options.load_cpu}",
-        "congestion control": _first_line("/proc/sys/net/ipv4/tcp_congestion_control"),
+        "pinned": pinned(options),
+        "congestion control": congestion_control(),
         "backend": options.backend,
         "spin": f"{options.spin} us",
-        "depth": str(options.depth),
+        "messages in flight": ", ".join(map(str, options.depths)),
         "runs": f"{options.pairs} pairs of {options.seconds:g} s per cell",
     }

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: BSL-1.0
-"""Counts the user instructions of a program: a figure that a busy machine does not disturb."""
+"""Counts the user instructions of a program, or of a server per request: a figure that a busy machine does not disturb."""
 
 import subprocess
+
+from . import perf
+
+SECONDS = 0.3
 
 
 def of_run(command, **options):
@@ -12,3 +16,8 @@ def of_run(command, **options):
         return int(done.stderr.strip().splitlines()[-1].split(",")[0])
     except (OSError, ValueError, IndexError, subprocess.CalledProcessError):
         return None
+
+
+def per_request(generator, server, cell):
+    """Of a server that runs, the making of the connections included; None as above."""
+    return perf.per_request("instructions:u", generator, server, cell, SECONDS)

@@ -21,21 +21,31 @@ class LoadError(Exception):
 class Cell:
     connections: int
     size: int
+    depth: int = 1  # messages in flight per connection
+    rate: float = 0  # messages per second of an open loop; 0: closed
+    churn: bool = False  # connect, one message, close; `connections` at a time
+    reset: bool = False  # churn: the client ends by a reset
 
     def __str__(self):
-        return f"{self.connections} x {format_size(self.size)}"
+        in_flight = f" x {self.depth} in flight" if self.depth > 1 else ""
+        rate = f" at {self.rate:,.0f}/s" if self.rate else ""
+        return f"{self.connections} x {format_size(self.size)}{in_flight}{rate}{' churn' if self.churn else ''}"
 
 
 def format_size(size):
     return f"{size // 1024} KiB" if size >= 1024 and size % 1024 == 0 else f"{size} B"
 
 
+ODD_CELL = Cell(connections=8, size=10007, depth=3)  # messages that straddle every buffer
+
+
 @dataclass
 class CellResult:
-    """Per server name: the accepted runs, in the order of the pairs. `syscalls`: per request, or None."""
+    """Per server name: the accepted runs, in the order of the pairs. The others: per request, or None."""
 
     runs: dict = field(default_factory=dict)
     syscalls: dict = field(default_factory=dict)
+    instructions: dict = field(default_factory=dict)
 
 
 def _pressure_us():
@@ -53,14 +63,20 @@ def parse_line(text):
 
 
 class Generator:
-    def __init__(self, program, options):
+    """`verify`: every run compares every byte, not only those that ask for it."""
+
+    def __init__(self, program, options, verify=False):
         self._program = program
         self._options = options
+        self._verify = verify
 
     def command(self, server, cell, seconds, warm_up, depth, verify=False):
         words = [self._program, "-q", "-u", "-p", server.port, "-n", cell.connections, "-s", cell.size]
         words += ["-D", depth, "-d", seconds, "-w", warm_up, "-c", self._options.load_cpu, "-P", server.pid]
-        return words + ["-V"] if verify else words
+        words += ["-r", cell.rate] if cell.rate else []
+        words += ["-C"] if cell.churn else []
+        words += ["-R"] if cell.reset else []
+        return words + ["-V"] if verify or self._verify else words
 
     def run(self, server, command, seconds):
         """Runs a generator command (perhaps under another program) to its end; returns its figures."""
@@ -84,35 +100,37 @@ class Generator:
 
     def measure(self, server, cell):
         """One run with its CPU pressure added, in percent of its time."""
-        command = self.command(server, cell, self._options.seconds, WARM_UP, self._options.depth)
+        command = self.command(server, cell, self._options.seconds, WARM_UP, cell.depth)
         before, start = _pressure_us(), time.monotonic()
         figures = self.run(server, command, self._options.seconds + WARM_UP)
         after, wall = _pressure_us(), time.monotonic() - start
         figures["pressure"] = 0.0 if before is None or after is None else (after - before) / wall / 1e4
         return figures
 
-    def verify(self, server):
-        """A short run that compares every byte; odd sizes, so that messages straddle every buffer."""
-        cell = Cell(connections=8, size=10007)
-        self.run(server, self.command(server, cell, 0.3, 0, depth=3, verify=True), 0.3)
+    def verify(self, server, cell=ODD_CELL, seconds=0.3):
+        """A short run that compares every byte."""
+        self.run(server, self.command(server, cell, seconds, 0, cell.depth, verify=True), seconds)
 
 
 class Campaign:
     """All pairs of all cells over servers that are all running; only one of them has work at a time.
 
-    A round of a cell runs the server under test between the two yardsticks; the next round has the opposite
-    order, so that neither member of a pair always goes first. Two things disqualify a measurement, and neither
+    A round of a cell runs the server under test, and the peers, between the two yardsticks; the next round has the
+    opposite order, so that neither member of a pair always goes first. Two things disqualify a measurement, and neither
     looks at the server under test:
       - a run, in which tasks waited for a CPU (other work on this machine) for too large a part of its time;
-      - a round, in which the two yardsticks differ too much: the machine has changed its speed, as a virtual one
-        does when its host has other work, which this machine's own pressure does not show.
+      - a round, in which the two yardsticks differ too much (in the figure `steady`): the machine has changed its speed,
+        as a virtual one does when its host has other work, which this machine's own pressure does not show.
     """
 
-    def __init__(self, generator, servers, options):
+    def __init__(self, generator, servers, options, cells=None, steady="req_s"):
         self._generator = generator
-        self._subject, *self._yardsticks = servers
+        subject, first, last, *peers = servers
+        self._yardsticks = [first, last]
+        self._order = [first, subject, *peers, last]
         self._options = options
-        self.cells = [Cell(n, s) for n in options.conns for s in options.sizes]
+        self._steady = steady
+        self.cells = cells or [Cell(n, s, d) for d in options.depths for n in options.conns for s in options.sizes]
         self.planned = len(self.cells) * options.pairs * len(servers)
         # Repeats may at most double the whole; within that, each run and each round has its own bound.
         self._repeats_left = self.planned if options.repeats else 0
@@ -125,8 +143,7 @@ class Campaign:
         return self.planned * (self._options.seconds + WARM_UP + START_AND_STOP)
 
     def run(self):
-        first, last = self._yardsticks
-        order = [first, self._subject, last]
+        order = list(self._order)
         results = {cell: CellResult({s.name: [] for s in order}) for cell in self.cells}
         for number in range(self._options.pairs):
             for cell in self.cells:
@@ -145,8 +162,8 @@ class Campaign:
             if attempt and not self._may_repeat(len(order)):
                 break
             runs = {server.name: self._run(server, cell) for server in order}
-            low, high = sorted(runs[server.name]["req_s"] for server in self._yardsticks)
-            drift = (high / low - 1) * 100
+            low, high = sorted(runs[server.name][self._steady] for server in self._yardsticks)
+            drift = (high / low - 1) * 100 if low else math.inf
             if drift < least_drift:
                 best, least_drift = runs, drift
             if drift <= self._options.max_drift:

@@ -21,7 +21,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _children = set()
 
 
-def _preparation(cpu):
+def _preparation(cpus):
     """What a child does between fork and exec. Priority is a wish: it is not granted to everyone."""
 
     def prepare():
@@ -36,20 +36,20 @@ def _preparation(cpu):
             os.setpriority(os.PRIO_PROCESS, 0, -19)
         except OSError:
             pass
-        if cpu is not None:
-            os.sched_setaffinity(0, {cpu})
+        if cpus is not None:
+            os.sched_setaffinity(0, cpus)
 
     return prepare
 
 
-def spawn(command, cpu=None, **popen_arguments):
+def spawn(command, cpus=None, **popen_arguments):
     environment = {k: v for k, v in os.environ.items() if k != "CC"}  # CC would select a congestion control
     process = subprocess.Popen(
         [str(word) for word in command],
         stdin=subprocess.DEVNULL,
         env=environment,
         start_new_session=True,
-        preexec_fn=_preparation(cpu),
+        preexec_fn=_preparation(cpus),
         **popen_arguments,
     )
     _children.add(process)
@@ -117,14 +117,14 @@ class Server:
     """A server process, and the port that it was told to listen on.
 
     `command` is a list of words in which {port} and {spin} are replaced. It is ready when its output has a line
-    that starts with `ready_line`, or, without one, when it accepts a connection.
+    that starts with `ready_line`, or, without one, when it accepts a connection. It may use these `cpus`.
     """
 
-    def __init__(self, name, command, spin, cpu, ready_line=None):
+    def __init__(self, name, command, spin, cpus, ready_line=None):
         self.name = name
         self.port = free_port()
         self._words = [w.replace("{port}", str(self.port)).replace("{spin}", str(spin)) for w in map(str, command)]
-        self._cpu = cpu
+        self._cpus = cpus
         self._ready_line = ready_line
         self._log = None
         self._process = None
@@ -136,7 +136,7 @@ class Server:
     def start(self, patience=10.0):
         self._log = tempfile.TemporaryFile()
         try:
-            self._process = spawn(self._words, self._cpu, stdout=self._log, stderr=subprocess.STDOUT)
+            self._process = spawn(self._words, self._cpus, stdout=self._log, stderr=subprocess.STDOUT)
         except OSError as error:
             raise ServerError(f"{self.name}: cannot start {self._words[0]}: {error.strerror}") from error
         deadline = time.monotonic() + patience

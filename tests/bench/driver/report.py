@@ -41,19 +41,27 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
+CELL_HEAD = ["conns", "in flight", "message"]
+
+
+def cell_words(cell):
+    """What fills the columns of CELL_HEAD."""
+    return [str(cell.connections), str(cell.depth), format_size(cell.size)]
+
+
 def _median(runs, key):
     return median(run[key] for run in runs)
 
 
-def _generator_was_the_limit(runs):
+def generator_was_the_limit(runs):
     return _median(runs, "load_util") > 97 and _median(runs, "server_util") < 90
 
 
 class Row:
-    """One cell's figures. `names`: the server under test, the yardstick, its second instance."""
+    """One cell's figures. `names`: the server under test, the yardstick, its second instance, and the peers."""
 
     def __init__(self, cell, result, names):
-        subject, base, control = (result.runs[name] for name in names)
+        subject, base, control = (result.runs[name] for name in names[:3])
         self.cell = cell
         self.rate = ratio(subject, base, "req_s")
         self.cpu = ratio(subject, base, "server_us_req")
@@ -63,7 +71,7 @@ class Row:
         ]
         self.syscalls = [result.syscalls.get(name) for name in names[:2]]
         self.notes = ""
-        if _generator_was_the_limit(subject) or _generator_was_the_limit(base):
+        if generator_was_the_limit(subject) or generator_was_the_limit(base):
             self.notes += "g"
         if any(run["disturbed"] for runs in (subject, base, control) for run in runs):
             self.notes += "d"
@@ -73,8 +81,7 @@ class Row:
 
     def cells(self):
         return [
-            str(self.cell.connections),
-            format_size(self.cell.size),
+            *cell_words(self.cell),
             str(self.rate),
             str(self.cpu),
             str(self.control),
@@ -91,6 +98,7 @@ class Row:
         return {
             "connections": self.cell.connections,
             "size": self.cell.size,
+            "depth": self.cell.depth,
             "rate_ratio": asdict(self.rate),
             "cpu_ratio": asdict(self.cpu),
             "control_ratio": asdict(self.control),
@@ -101,6 +109,8 @@ class Row:
 
 
 class Report:
+    """Against the yardstick. `names` as for Row; what the peers did is told in peer_tables.py."""
+
     def __init__(self, environment, names, results, spin_note, repeated):
         self._environment = environment
         self._names = names
@@ -110,8 +120,8 @@ class Report:
         self.rows = [Row(cell, result, names) for cell, result in results.items()]
 
     def markdown(self):
-        subject, base, control = self._names
-        head = ["conns", "message", f"req/s {subject} : {base}", "CPU/req", f"A/A: {control} : {base}"]
+        subject, base, control = self._names[:3]
+        head = [*CELL_HEAD, f"req/s {subject} : {base}", "CPU/req", f"A/A: {control} : {base}"]
         head += ["req/s", "CPU us/req", "syscalls/req", "p50 us", "p99 us", "note"]
         lines = [f"- {key}: {value}" for key, value in self._environment.items()]
         lines += [
@@ -146,10 +156,10 @@ class Report:
     def as_json(self):
         cells = []
         for row, result in zip(self.rows, self._results.values()):
-            cells.append(row.as_json() | {"runs": result.runs})
+            cells.append(row.as_json() | {"runs": result.runs, "instructions_per_request": result.instructions})
         return {
             "environment": self._environment,
-            "servers": dict(zip(("subject", "yardstick", "control"), self._names)),
+            "servers": dict(zip(("subject", "yardstick", "control"), self._names)) | {"peers": self._names[3:]},
             "spin": self._spin_note,
             "runs_repeated": self._repeated,
             "geometric_mean": {what: self._mean(what) for what in ("rate", "cpu", "control")},

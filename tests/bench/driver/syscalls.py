@@ -12,15 +12,14 @@ import subprocess
 import tempfile
 import time
 
-from . import processes
+from . import perf, processes
 
 SECONDS = 0.4
 
 
 class Counter:
-    def __init__(self, generator, depth):
+    def __init__(self, generator):
         self._generator = generator
-        self._depth = depth
         self._methods = [m for name, m in (("perf", self._perf), ("strace", self._strace)) if shutil.which(name)]
 
     def per_request(self, server, cell):
@@ -31,26 +30,8 @@ class Counter:
             self._methods.pop(0)
         return None
 
-    def _command(self, server, cell):
-        # No warm-up: the generator's number of requests is that of the whole run, as the count is.
-        return self._generator.command(server, cell, SECONDS, 0, self._depth)
-
     def _perf(self, server, cell):
-        with tempfile.NamedTemporaryFile("r") as log:
-            perf = ["perf", "stat", "-x", ",", "-o", log.name, "-e", "raw_syscalls:sys_enter", "-p", server.pid]
-            if not self._perf_is_allowed(perf):
-                return None
-            figures = self._generator.run(server, perf + ["--"] + self._command(server, cell), SECONDS)
-            for line in log:
-                value, *_ = line.split(",")
-                if "raw_syscalls" in line and value.isdigit():
-                    return int(value) / figures["requests"]
-        return None
-
-    @staticmethod
-    def _perf_is_allowed(perf):
-        command = [str(word) for word in perf] + ["--", "true"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        return perf.per_request("raw_syscalls:sys_enter", self._generator, server, cell, SECONDS)
 
     def _strace(self, server, cell):
         with tempfile.NamedTemporaryFile("r") as log:
@@ -61,7 +42,9 @@ class Counter:
             try:
                 if not self._is_attached(tracer):
                     return None
-                figures = self._generator.run(server, self._command(server, cell), SECONDS)
+                # No warm-up: the generator's number of requests is that of the whole run, as the count is.
+                command = self._generator.command(server, cell, SECONDS, 0, cell.depth)
+                figures = self._generator.run(server, command, SECONDS)
                 tracer.send_signal(signal.SIGINT)
                 tracer.wait(timeout=10)
             except subprocess.TimeoutExpired:
