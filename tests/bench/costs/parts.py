@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSL-1.0
 """Which part of the library an instruction belongs to, by the file and the function that it is in."""
 
+import os
 import re
 
 # The first that matches "FILE FUNCTION" wins; files are relative to the repository.
@@ -39,6 +40,7 @@ def part_of(repository, object_name, own_file, line_file, function):
             if rule.search(function):
                 return part
         return "libc, libstdc++: other"
+    own_file, line_file = os.path.normpath(own_file), os.path.normpath(line_file)
     # What is inlined from the standard library counts as what uses it.
     file = line_file if inside(line_file) else own_file
     if not inside(file):
