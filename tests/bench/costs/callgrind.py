@@ -20,6 +20,10 @@ class Failed(Exception):
     pass
 
 
+class NotHere(Failed):
+    pass
+
+
 def missing():
     """Why callgrind cannot be used here, or None."""
     if os.uname().machine != "x86_64":
@@ -47,6 +51,8 @@ def run(program, arguments, out, options=()):
     done = subprocess.run(
         command, cwd=program.parent, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=100
     )
+    if done.returncode == 77:
+        raise NotHere(done.stderr.strip().splitlines()[-1])
     if done.returncode:
         raise Failed(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}")
     return int(done.stdout)

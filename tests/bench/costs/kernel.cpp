@@ -15,7 +15,7 @@ constexpr std::int64_t second = 1'000'000'000;
 constexpr std::int64_t reading = 20;  // ns, of the clock
 
 std::atomic<std::int64_t> clock_ns{1000 * second};
-Peer* peer = nullptr;
+Peer* the_peer = nullptr;
 std::atomic<bool> in_lock_step{false};
 std::atomic<int> sleeping{0};  // workers
 
@@ -29,7 +29,7 @@ int wait_for_real(int epoll, epoll_event* events, int room) noexcept {
 
 // What play() has made ready may come in several parts: the kernel delivers when it likes.
 int play_and_wait(int epoll, epoll_event* events, int room) noexcept {
-    const int expected = peer->play();
+    const int expected = the_peer->play();
     int count = 0;
     while (count < expected && count < room) {
         const int more = wait_for_real(epoll, events + count, room - count);
@@ -51,7 +51,11 @@ int sleep_in_lock_step(int epoll, epoll_event* events, int room) noexcept {
 }  // namespace
 
 void set_peer(Peer* now) noexcept {
-    peer = now;
+    the_peer = now;
+}
+
+Peer* peer() noexcept {
+    return the_peer;
 }
 
 void lock_step(bool on) noexcept {
@@ -78,15 +82,11 @@ int clock_gettime(clockid_t, timespec* time) noexcept {
 [[gnu::noinline]] int costs_uncounted_wait(int epoll, epoll_event* events, int room, const timespec* timeout) {
     using namespace costs;
     const bool blocks = !timeout || timeout->tv_sec > 0 || timeout->tv_nsec > 0;
-    if (blocks && peer) return play_and_wait(epoll, events, room);
+    if (blocks && the_peer) return play_and_wait(epoll, events, room);
     if (!timeout) return sleep_in_lock_step(epoll, events, room);
     const int count = ::epoll_wait(epoll, events, room, 0);
     if (count == 0) let_time_pass(std::chrono::nanoseconds(timeout->tv_sec * second + timeout->tv_nsec));
     return count;
-}
-
-[[gnu::noinline]] int costs_uncounted_play(costs::Peer& peer) {
-    return peer.play();
 }
 
 int epoll_pwait2(int epoll, epoll_event* events, int room, const timespec* timeout, const sigset_t*) {

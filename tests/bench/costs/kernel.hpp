@@ -3,7 +3,8 @@
 //
 // - clock_gettime (kernel.cpp) is a counter: each reading is a little later than the one before, and a wait with a time
 //   limit that nothing ends moves it to the limit at once. Timers fire in virtual time.
-// - epoll_pwait2 plays what is on the other side of the sockets while the worker waits, and comes back when all that it
+// - epoll_pwait2 (and io_uring_submit_and_wait_timeout, ring.cpp) plays what is on the other side of the sockets while
+// the worker waits, and comes back when all that it
 //   has brought about is there: what a pass of the loop finds does not depend on how fast anybody is.
 // - With two workers under lock_step(), the one that was woken goes on when the other has gone to sleep.
 //
@@ -24,8 +25,7 @@ protected:
     ~Peer() = default;
 };
 void set_peer(Peer* peer) noexcept;  // null: there is none
-// Plays it now, for who does not wait: epoll_pwait2 is not called on io_uring.
-extern "C" int costs_uncounted_play(Peer& peer);
+Peer* peer() noexcept;
 
 void lock_step(bool on) noexcept;  // by the worker that runs, while the other one sleeps or is about to
 
