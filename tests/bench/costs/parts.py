@@ -7,7 +7,7 @@ import re
 # The first that matches "FILE FUNCTION" wins; files are relative to the repository.
 RULES = [
     ("coroutine bodies", r"^tests/bench/costs/costs\.cpp "),
-    ("the program's clock", r"^tests/bench/costs/kernel\.cpp "),
+    ("what stands in for the kernel", r"^tests/bench/costs/"),
     ("timers", r"^runtime/(src|include/chainring)/(timer_queue|renewals|time|deadline)\."),
     ("timers", r"^runtime/src/worker\S+ .*(renew|stamp_|ticks)"),
     ("backend", r"^runtime/src/(epoll/|uring/|backend|os_backend|operation|resource)"),
@@ -27,6 +27,7 @@ COMPILED = [(part, re.compile(rule)) for part, rule in RULES]
 FROM_LIBC = [
     ("libc: system calls", re.compile(r"^(send|recv|sendmsg|recvmsg|write|read|epoll_\w+|syscall|__\w*(send|recv|write)\w*)(@|$)")),
     ("libc: memory copied or set", re.compile(r"mem(cpy|move|set|chr|cmp)")),
+    ("libc: mutexes", re.compile(r"pthread_mutex|__lll_")),
     ("libc: malloc", re.compile(r"malloc|free|calloc|operator (new|delete)|_int_|tcache|arena")),
 ]
 
@@ -36,6 +37,8 @@ def part_of(repository, object_name, own_file, line_file, function):
         return file.startswith(f"{repository}/")
 
     if not object_name.endswith("/bench_costs"):
+        if "/liburing" in object_name:
+            return "liburing"
         for part, rule in FROM_LIBC:
             if rule.search(function):
                 return part
