@@ -41,15 +41,22 @@ def _run(command):
         raise BuildError(f"failed: {' '.join(command)}")
 
 
+def configure(build_dir, preset, flags=()):
+    """Where nothing is configured yet."""
+    if (build_dir / "CMakeCache.txt").exists():
+        return
+    command = ["cmake", "--preset", preset, "-B", os.path.relpath(build_dir, REPOSITORY), *flags]
+    if not (shutil.which("ninja") or shutil.which("ninja-build")):
+        command += ["-G", "Unix Makefiles"]
+    _run(command)
+
+
 def build(build_dir, targets, jobs):
     """Configures the release preset where nothing is configured yet, then builds the targets."""
-    if not (build_dir / "CMakeCache.txt").exists():
-        if build_dir != RELEASE:
-            raise BuildError(f"{build_dir} is not a configured build directory")
-        configure = ["cmake", "--preset", "release"]
-        if not (shutil.which("ninja") or shutil.which("ninja-build")):
-            configure += ["-G", "Unix Makefiles"]
-        _run(configure)
+    if build_dir == RELEASE:
+        configure(build_dir, "release")
+    elif not (build_dir / "CMakeCache.txt").exists():
+        raise BuildError(f"{build_dir} is not a configured build directory")
     build_dir = os.path.relpath(build_dir, REPOSITORY)
     _run(["cmake", "--build", build_dir, "--parallel", str(jobs), "--target", *targets])
 
