@@ -127,9 +127,9 @@ class Fleet:
                 raise Failed(f"the servers have {links:,} connections instead of {count:,} after {PATIENCE} s")
             time.sleep(0.002)
 
-    def exchange(self, first_of_each, size, at_a_time):
-        tasks = max(1, at_a_time // len(self.clients))
-        self.ask([("exchange", first, size, tasks) for first in first_of_each])
+    def exchange(self, first_of_each, size, in_flight):
+        """A message on each Link from those on; so many in flight from each client."""
+        self.ask([("exchange", first, size, in_flight) for first in first_of_each])
 
     def abort(self):
         self.ask([("abort",)] * len(self.clients))
