@@ -61,8 +61,8 @@ def cpu_seconds(pid):
 def busy_seconds():
     """Of all CPUs since the start, with interrupts, and with what the host took."""
     columns = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
-    idle, iowait = columns[3], columns[4]
-    return (sum(columns) - idle - iowait) / TICKS
+    user, nice, system, _, _, irq, softirq, steal = columns
+    return (user + nice + system + irq + softirq + steal) / TICKS
 
 
 def _cgroup_room():

@@ -46,7 +46,8 @@ def make(wanted, limits, options):
     per_process = min(limits.files_per_process - OTHER_FILES, options.per_process or limits.files_per_process)
     if per_process < 1:
         raise Refused(f"{limits.files_per_process} open files for a process are too few: raise RLIMIT_NOFILE (ulimit -Hn)")
-    per_address = limits.ports * 7 // 10
+    # Below a half: the kernel tries every second port first, all of them, before it takes one of the others.
+    per_address = limits.ports * 2 // 5
     if per_address < 1000:
         raise Refused(f"{limits.ports} local ports are too few: sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"")
 
