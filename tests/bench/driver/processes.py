@@ -21,21 +21,26 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _children = set()
 
 
+def prefer_this_process():
+    """Priority is a wish: it is not granted to everyone."""
+    # Plain nice only counts inside an autogroup (one for each session): prefer that too.
+    try:
+        with open("/proc/self/autogroup", "w", encoding="ascii") as file:
+            file.write("-20")
+    except OSError:
+        pass
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -19)
+    except OSError:
+        pass
+
+
 def _preparation(cpu):
-    """What a child does between fork and exec. Priority is a wish: it is not granted to everyone."""
+    """What a child does between fork and exec, in a session of its own."""
 
     def prepare():
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # Plain nice only counts inside an autogroup, and setsid has just made one: prefer that too.
-        try:
-            with open("/proc/self/autogroup", "w", encoding="ascii") as file:
-                file.write("-20")
-        except OSError:
-            pass
-        try:
-            os.setpriority(os.PRIO_PROCESS, 0, -19)
-        except OSError:
-            pass
+        prefer_this_process()
         if cpu is not None:
             os.sched_setaffinity(0, {cpu})
 

@@ -9,7 +9,7 @@ import time
 import machine
 from driver import processes
 
-PATIENCE = 120  # seconds, for whatever is waited for
+PATIENCE = 60  # seconds, for whatever is waited for
 SETTLE = 0.3    # seconds, until the kernel has freed what it frees later
 
 
@@ -124,7 +124,9 @@ class Fleet:
             for server in self.servers:
                 server.check_alive()
             if time.monotonic() > deadline:
-                raise Failed(f"the servers have {links:,} connections instead of {count:,} after {PATIENCE} s")
+                files = sorted(machine.open_files(server.pid) for server in self.servers)
+                raise Failed(f"the servers have {links:,} connections instead of {count:,} after {PATIENCE} s; "
+                             f"a server has {files[0]:,} to {files[-1]:,} open files")
             time.sleep(0.002)
 
     def exchange(self, first_of_each, size, in_flight):

@@ -124,7 +124,7 @@ class Snapshot:
     slab: int
     buffers: int    # tcp_buffers()
     other: int      # page tables, kernel stacks, per-CPU memory
-    available: int  # MemAvailable
+    unused: int     # free, or a file's; not MemAvailable, which hopes to get part of the sockets back
 
     @property
     def kernel(self):
@@ -140,5 +140,5 @@ class Snapshot:
             fields["Slab"],
             tcp_buffers(),
             sum(fields.get(name, 0) for name in ("PageTables", "SecPageTables", "KernelStack", "Percpu")),
-            fields["MemAvailable"],
+            sum(fields[name] for name in ("MemFree", "Buffers", "Cached")),
         )

@@ -8,6 +8,7 @@ KERNEL = 11 << 10      # both ends of an idle connection on Linux 6.18: 7.5 to 9
 USER = 3 << 10         # both ends, with those that are active now
 PROCESS = 16 << 20     # of each server and client: rings, receive buffers, and their share of what is mapped
 OTHER_FILES = 64       # of each process: rings, listeners, pipes
+UNEVEN = 1.15          # see fullest()
 FREE_PART = 0.2        # of the memory stays free: one of the thresholds
 
 
@@ -29,9 +30,9 @@ class Plan:
 
 
 def fullest(connections, servers):
-    """What the fullest of the servers gets: the kernel deals by a hash, so it is an even part and five deviations."""
+    """What the fullest of the servers gets: the kernel deals by a hash, and a few percent more than an even part were seen."""
     even = math.ceil(connections / servers)
-    return even if servers == 1 else even + math.ceil(5 * math.sqrt(even))
+    return even if servers == 1 else math.ceil(even * UNEVEN)
 
 
 def _split(connections, per_process):
