@@ -148,7 +148,8 @@ class Fleet:
         usage = []
         for edge in (seconds / 5, seconds):
             time.sleep(max(0.0, start / 1e9 + edge - time.monotonic()))
-            usage.append((time.monotonic(), machine.busy_seconds(), *map(self._cpu_seconds, (self.servers, self.clients))))
+            of_processes = map(self._cpu_seconds, (self.servers, self.clients))
+            usage.append((time.monotonic(), machine.busy_seconds(), *of_processes))
         wall, busy, server, client = (late - early for early, late in zip(*usage))
         bins, requests = {}, 0
         for answer in [client.answer() for client in self.clients]:

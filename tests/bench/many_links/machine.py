@@ -110,7 +110,8 @@ def limits():
         ports=high - low + 1,
         memory_total=memory["MemTotal"],
         memory_available=min(memory["MemAvailable"], _cgroup_room()),
-        tracked=first_number("/proc/sys/net/netfilter/nf_conntrack_max", UNLIMITED) - tracked[0] if is_tracking else UNLIMITED,
+        tracked=first_number("/proc/sys/net/netfilter/nf_conntrack_max", UNLIMITED) - tracked[0] if is_tracking
+        else UNLIMITED,
     )
 
 

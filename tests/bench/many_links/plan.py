@@ -30,7 +30,7 @@ class Plan:
 
 
 def fullest(connections, servers):
-    """What the fullest of the servers gets: the kernel deals by a hash, and a few percent more than an even part were seen."""
+    """What the fullest of the servers gets: the kernel deals by a hash, and 8 % more than an even part were seen."""
     even = math.ceil(connections / servers)
     return even if servers == 1 else math.ceil(even * UNEVEN)
 
@@ -46,23 +46,24 @@ def make(wanted, limits, options):
     """Raises Refused when not even options.minimum connections are possible."""
     per_process = min(limits.files_per_process - OTHER_FILES, options.per_process or limits.files_per_process)
     if per_process < 1:
-        raise Refused(f"{limits.files_per_process} open files for a process are too few: raise RLIMIT_NOFILE (ulimit -Hn)")
+        raise Refused(f"{limits.files_per_process} open files for a process are too few; raise RLIMIT_NOFILE (ulimit -Hn)")
     # Below a half: the kernel tries every second port first, all of them, before it takes one of the others.
     per_address = limits.ports * 2 // 5
     if per_address < 1000:
-        raise Refused(f"{limits.ports} local ports are too few: sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"")
+        raise Refused(f"{limits.ports} local ports are too few; sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"")
 
-    servers_least = clients_least = options.processes
     room = limits.memory_available - FREE_PART * limits.memory_total
     each = KERNEL + USER + 2 * PROCESS / per_process
     bounds = [
-        (int((room - (servers_least + clients_least) * PROCESS) / each),
-         f"memory: {limits.memory_available / 1e9:.1f} GB are available, a fifth of all {limits.memory_total / 1e9:.1f} GB is to "
-         f"stay free, a connection takes up to {each / 1024:.1f} KiB at both ends; more memory"),
+        (int((room - 2 * options.processes * PROCESS) / each),
+         f"memory: {limits.memory_available / 1e9:.1f} GB are available, a fifth of all {limits.memory_total / 1e9:.1f} GB "
+         f"is to stay free, a connection takes up to {each / 1024:.1f} KiB at both ends; more memory"),
         (limits.files * 19 // 20 // 2,
-         f"open files: {limits.files:,} are left for all processes, a connection takes two; sysctl -w fs.file-max={wanted * 3}"),
+         f"open files: {limits.files:,} are left for all processes, a connection takes two; "
+         f"sysctl -w fs.file-max={wanted * 3}"),
         (limits.tracked,
-         f"the firewall tracks connections, and has room for {limits.tracked:,}; sysctl -w net.netfilter.nf_conntrack_max={wanted * 2}"),
+         f"the firewall tracks connections, and has room for {limits.tracked:,}; "
+         f"sysctl -w net.netfilter.nf_conntrack_max={wanted * 2}"),
         (254 * 254 * 254 * per_address, "addresses; nothing can be done about it"),
     ]
     connections = max(0, min([wanted] + [most for most, _ in bounds]))
