@@ -41,6 +41,7 @@ struct CommandLine {
             "  --threads N       workers (default: one for each CPU)\n"
             "  --backend NAME    uring, epoll or auto (default auto: CHAINRING_BACKEND, else io_uring if it works)\n"
             "  --spread NAME     round-robin, least-loaded or reuse-port (default round-robin)\n"
+            "  --share-port      let other processes that say so, too, listen on the same port\n"
             "  --spin US         look for work this many microseconds before sleeping (default 0)\n"
             "  --grace SECONDS   how long connections may go on after SIGTERM (default 10)\n"
             "  --max-clients N   serve at most N clients at a time, and tell others: busy (default: any number)\n"
@@ -60,6 +61,10 @@ struct CommandLine {
             if (word == "--help") {
                 usage(stdout);
                 return stop(0);
+            }
+            if (word == "--share-port") {
+                listening.share_port = true;
+                continue;
             }
             if (word.substr(0, 2) != "--") {
                 arguments.emplace_back(word);

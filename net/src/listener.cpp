@@ -6,8 +6,8 @@
 #include "net/src/admission.hpp"
 #include "net/src/link_state.hpp"
 #include "net/src/listener_state.hpp"
-#include "net/src/way_home.hpp"
 #include "net/src/socket_settings.hpp"
+#include "net/src/way_home.hpp"
 #include "runtime/src/runtime_state.hpp"
 
 #include <sys/socket.h>
@@ -59,8 +59,8 @@ Result<detail::ListenerState*> make_listener(const Address& address, const Liste
     const detail::SocketSettings settings(options.socket);
     detail::ListenRequest request = detail::listen_request(address);
     request.backlog = options.backlog;
-    request.joins = first != nullptr;
-    request.shares = !first && options.spread == Spread::reuse_port;
+    request.joins = first != nullptr || options.share_port;
+    request.shares = !request.joins && options.spread == Spread::reuse_port;
     request.settings = settings.all();
     const Result<detail::ListeningSocket> socket = worker->backend().listen(request);
     if (!socket) return socket.error();
@@ -78,7 +78,8 @@ BindOp::BindOp(Result<Address> address, ListenOptions options) noexcept
 
 Result<Listener> BindOp::await_resume() noexcept {
     if (!address_) return address_.error();
-    if (options_.spread == Spread::reuse_port && address_->is_unix()) return Errc::not_supported;
+    if ((options_.spread == Spread::reuse_port || options_.share_port) && address_->is_unix())
+        return Errc::not_supported;
     Result<detail::ListenerState*> state = make_listener(*address_, options_, nullptr);
     if (!state) return state.error();
     return Listener(*state);

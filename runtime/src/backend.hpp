@@ -65,7 +65,7 @@ struct ListenRequest {
     const sockaddr* address = nullptr;
     socklen_t size = 0;
     int backlog = 0;
-    bool joins = false;                         // a further socket of a port that one of ours has bound plainly
+    bool joins = false;                         // shares a port with others that say so, or with one that `shares`
     bool shares = false;                        // the first one, which others are to join
     std::span<const SocketSetting> settings{};  // connections inherit them
 };

@@ -57,6 +57,44 @@ TEST_CASE("a port in use is found, with every spread") {
     });
 }
 
+TEST_CASE("a port is shared by those who all say so, and every one of them is given connections") {
+    in_runtime([]() -> Task<> {
+        ListenOptions shared;
+        shared.share_port = true;
+        auto first = (co_await Listener::bind("127.0.0.1:0", shared)).value();
+        shared.spread = Spread::reuse_port;
+        auto second = (co_await Listener::bind(first.address(), shared)).value();
+        CHECK(second.address() == first.address());
+        CHECK((co_await Listener::bind(first.address())).error() == std::errc::address_in_use);
+        auto alone = (co_await Listener::bind("127.0.0.1:0")).value();
+        CHECK((co_await Listener::bind(alone.address(), shared)).error() == std::errc::address_in_use);
+        CHECK((co_await Listener::bind("unix:@chainring-share-port", shared)).error() == Errc::not_supported);
+
+        std::array<int, 2> served{};
+        Scope serving;
+        const auto count = [](Link link, int* number) -> Task<> {
+            ++*number;
+            (void)co_await link.recv();
+        };
+        const auto serve = [](Listener* listener, auto handler, int* number) -> Task<> {
+            co_await listener->serve(handler, number);
+        };
+        serving.spawn(serve, &first, count, &served[0]);
+        serving.spawn(serve, &second, count, &served[1]);
+        std::vector<Link> links;
+        // The kernel's choice is a hash: that one of two gets none of many has no probability worth the name.
+        while (links.size() < 200 && (served[0] == 0 || served[1] == 0)) {
+            links.push_back((co_await Link::connect(first.address())).value());
+            co_await passes(3);
+        }
+        CHECK(served[0] > 0);
+        CHECK(served[1] > 0);
+        links.clear();
+        serving.cancel();
+        co_await serving.join();
+    });
+}
+
 TEST_CASE("bad addresses are refused with a reason") {
     in_runtime([]() -> Task<> {
         CHECK((co_await Listener::bind("nonsense")).error() == Errc::invalid_address);

@@ -91,6 +91,10 @@ struct ListenOptions {
     // rest waits in the kernel's queue. At stop, what is in that queue is accepted at once. 0: as they come.
     std::uint32_t accepts_per_second = 0;
     std::uint32_t accept_burst = 0;
+    // Other processes of the same user may listen on the port, too, if they all say so (SO_REUSEPORT): the kernel gives
+    // each connection to one of their sockets, by a hash of its addresses. What waits in the queue of one that ends is
+    // reset. TCP only.
+    bool share_port = false;
     SocketOptions socket{};  // of every connection
 };
 
@@ -139,8 +143,8 @@ public:
     ~Listener() { drop(); }
 
     // Binds and listens. Port 0 takes a free one: see address(). A port that another socket listens on is EADDRINUSE,
-    // also with Spread::reuse_port. Of a unix path, a socket that nobody listens on any more is replaced; the path is
-    // removed when the Listener ends. Yields Result<Listener>; never suspends.
+    // also with Spread::reuse_port, unless both have share_port. Of a unix path, a socket that nobody listens on any
+    // more is replaced; the path is removed when the Listener ends. Yields Result<Listener>; never suspends.
     static BindOp bind(std::string_view address, ListenOptions options = {}) noexcept;
     static BindOp bind(const Address& address, ListenOptions options = {}) noexcept;
 

@@ -21,32 +21,37 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _children = set()
 
 
+def prefer_this_process():
+    """Priority is a wish: it is not granted to everyone."""
+    # Plain nice only counts inside an autogroup (one for each session): prefer that too.
+    try:
+        with open("/proc/self/autogroup", "w", encoding="ascii") as file:
+            file.write("-20")
+    except OSError:
+        pass
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -19)
+    except OSError:
+        pass
+
+
 def _preparation(cpus):
-    """What a child does between fork and exec. Priority is a wish: it is not granted to everyone."""
+    """What a child does between fork and exec, in a session of its own."""
 
     def prepare():
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # Plain nice only counts inside an autogroup, and setsid has just made one: prefer that too.
-        try:
-            with open("/proc/self/autogroup", "w", encoding="ascii") as file:
-                file.write("-20")
-        except OSError:
-            pass
-        try:
-            os.setpriority(os.PRIO_PROCESS, 0, -19)
-        except OSError:
-            pass
+        prefer_this_process()
         if cpus is not None:
             os.sched_setaffinity(0, cpus)
 
     return prepare
 
 
-def spawn(command, cpus=None, **popen_arguments):
+def spawn(command, cpus=None, stdin=subprocess.DEVNULL, **popen_arguments):
     environment = {k: v for k, v in os.environ.items() if k != "CC"}  # CC would select a congestion control
     process = subprocess.Popen(
         [str(word) for word in command],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         env=environment,
         start_new_session=True,
         preexec_fn=_preparation(cpus),
@@ -114,15 +119,15 @@ class ServerError(Exception):
 
 
 class Server:
-    """A server process, and the port that it was told to listen on.
+    """A server process, and the port that it was told to listen on: a free one, unless one is given.
 
     `command` is a list of words in which {port} and {spin} are replaced. It is ready when its output has a line
     that starts with `ready_line`, or, without one, when it accepts a connection. It may use these `cpus`.
     """
 
-    def __init__(self, name, command, spin, cpus, ready_line=None):
+    def __init__(self, name, command, spin, cpus, ready_line=None, port=None):
         self.name = name
-        self.port = free_port()
+        self.port = port or free_port()
         self._words = [w.replace("{port}", str(self.port)).replace("{spin}", str(spin)) for w in map(str, command)]
         self._cpus = cpus
         self._ready_line = ready_line
@@ -148,7 +153,7 @@ class Server:
 
     def _is_ready(self):
         if self._ready_line:
-            return any(line.startswith(self._ready_line) for line in self._output().splitlines())
+            return any(line.startswith(self._ready_line) for line in self.output().splitlines())
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             return True
@@ -166,10 +171,10 @@ class Server:
         if self._log:
             self._log.close()
 
-    def _output(self):
+    def output(self):
         # pread, because the file's offset is shared with the writer.
         return os.pread(self._log.fileno(), 1 << 16, 0).decode(errors="replace")
 
     def _output_note(self):
-        text = self._output().strip()
+        text = self.output().strip()
         return f"; it wrote:\n{text[-2000:]}" if text else ""
