@@ -167,7 +167,11 @@ void copy_out(SendUnit& unit) noexcept {
 // ---- the queue
 
 void LinkState::enqueue(SendUnit& unit) noexcept {
-    queue_posts(TakePosts::all);  // what was posted before goes before
+    // What was posted before goes before.
+    if (unit.kind == SendUnit::Kind::end_of_stream)
+        half_close_posts();
+    else
+        queue_posts(TakePosts::all);
     append(unit);
 }
 
@@ -198,6 +202,7 @@ bool LinkState::unlink_unsent(SendUnit& unit) noexcept {
     if (send_op().armed && index < gathered_) return false;
     (previous ? previous->next : out_head_) = unit.next;
     if (out_tail_ == &unit) out_tail_ = previous;
+    if (unit.kind == SendUnit::Kind::end_of_stream) reopen_posts();
     return true;
 }
 
