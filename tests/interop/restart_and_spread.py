@@ -46,7 +46,15 @@ def a_killed_servers_port_is_free_at_once():
             client.close()
 
 
+def time_waits_refused():
+    """How often the kernel's table of connections in TIME_WAIT, which all programs of this machine share, was full."""
+    with open("/proc/net/netstat", encoding="ascii") as table:
+        names, values = (next(table).split() for _ in range(2))
+    return int(values[names.index("TCPTimeWaitOverflow")])
+
+
 def a_port_with_connections_in_time_wait_is_free_at_once():
+    refused = time_waits_refused()
     for name in SPREADS:
         first = Sample("echo", "--spread", name, "--spin", "0", threads=2)
         clients = clients_of(first)
@@ -56,6 +64,8 @@ def a_port_with_connections_in_time_wait_is_free_at_once():
             client.close()
         first.wait()
         left = [entry for entry in tcp_sockets() if entry[0] == first.port]
+        if time_waits_refused() > refused:
+            raise Skip("the kernel has no room for more connections in TIME_WAIT")
         check(sum(entry[2] == "TIME_WAIT" for entry in left) == len(clients), f"on the port: {left}")
         with Sample("echo", "--spread", name, "--spin", "0", listen=first.address, threads=2) as second, second.connect() as client:
             round_trip(client)
