@@ -40,7 +40,7 @@ struct CommandLine {
             "  --listen ADDRESS  IPV4:PORT, [IPV6]:PORT, :PORT, unix:PATH or unix:@NAME\n"
             "  --threads N       workers (default: one for each CPU)\n"
             "  --backend NAME    uring, epoll or auto (default auto: CHAINRING_BACKEND, else io_uring if it works)\n"
-            "  --spread NAME     round-robin, least-loaded or reuse-port (default round-robin)\n"
+            "  --spread NAME     round-robin, least-loaded, by-peer or reuse-port (default round-robin)\n"
             "  --share-port      let other processes that say so, too, listen on the same port\n"
             "  --spin US         look for work this many microseconds before sleeping (default 0)\n"
             "  --grace SECONDS   how long connections may go on after SIGTERM (default 10)\n"
@@ -129,10 +129,12 @@ private:
         if (flag == "--spread") {
             if (value == "least-loaded")
                 listening.spread = chainring::Spread::least_loaded;
+            else if (value == "by-peer")
+                listening.spread = chainring::Spread::by_peer;
             else if (value == "reuse-port")
                 listening.spread = chainring::Spread::reuse_port;
             else if (value != "round-robin")
-                return bad_value("--spread is round-robin, least-loaded or reuse-port, not '" + text + "'");
+                return bad_value("--spread is round-robin, least-loaded, by-peer or reuse-port, not '" + text + "'");
             return true;
         }
         const auto in_range = [&](unsigned long least, unsigned long most) {

@@ -98,6 +98,7 @@ void LinkState::look_at_posts() noexcept {
         return;
     }
     if (phase_ != Phase::open) refuse_posts();
+    if (write_ends_) half_close_posts();  // of an Outbox that was made later
     queue_posts(TakePosts::early);
     if (!send_op().armed && posts_waiting()) home().flush_later(*this);
 }
@@ -115,6 +116,26 @@ void LinkState::refuse_posts() noexcept {
     shared->core.refuse(granted);
     granted.wake();
     queue_posts(TakePosts::all);
+}
+
+// Before a half close is queued: what was posted goes before it, and later posts are refused.
+void LinkState::half_close_posts() noexcept {
+    write_ends_ = true;
+    Posts* shared = posts_.load(std::memory_order_acquire);
+    if (!shared) return;
+    Granted granted;
+    shared->core.half_close(granted);
+    granted.wake();
+    queue_posts(TakePosts::all);
+}
+
+// A half close was taken out of the queue again: unless another one is left, posts are sent as before.
+void LinkState::reopen_posts() noexcept {
+    if (fin_sent_) return;
+    for (const SendUnit* unit = out_head_; unit; unit = unit->next)
+        if (unit->kind == SendUnit::Kind::end_of_stream) return;
+    write_ends_ = false;
+    if (Posts* shared = posts_.load(std::memory_order_acquire)) shared->core.reopen();
 }
 
 void LinkState::end_posts() noexcept {

@@ -185,6 +185,7 @@ bool LinkState::unlink_unsent(SendUnit& unit) noexcept {
     if (send_op().armed && index < gathered_) return false;
     (previous ? previous->next : out_head_) = unit.next;
     if (out_tail_ == &unit) out_tail_ = previous;
+    if (unit.kind == SendUnit::Kind::end_of_stream) reopen_posts();
     return true;
 }
 

@@ -75,6 +75,7 @@ struct LinkQueues {
     bool graceful_ : 1 = false;  // closing: the peer's end is waited for
     bool timed_ : 1 = false;     // and nobody else limits that: linger_time does
     bool fin_sent_ : 1 = false;
+    bool write_ends_ : 1 = false;      // a half close is queued, or was sent
     bool released_ : 1 = false;  // home has seen the end of the last handle
     bool draining_ : 1 = false;
     bool looked_ : 1 = false;          // draining: what had arrived unread was taken
@@ -164,7 +165,11 @@ public:
 
     // Sending.
     void enqueue(SendUnit& unit) noexcept {
-        queue_posts(TakePosts::all);  // what was posted before goes before
+        // What was posted before goes before.
+        if (unit.kind == SendUnit::Kind::end_of_stream) [[unlikely]]
+            half_close_posts();
+        else
+            queue_posts(TakePosts::all);
         append(unit);
     }
     bool unlink_unsent(SendUnit& unit) noexcept;  // false: the kernel has it, or a part has gone
@@ -263,6 +268,8 @@ private:
     static bool any_waiting(const Posts& posts) noexcept;
     void look_at_posts() noexcept;
     void refuse_posts() noexcept;
+    void half_close_posts() noexcept;
+    void reopen_posts() noexcept;
     void end_posts() noexcept;
 
     // Life (link_state.cpp)

@@ -6,6 +6,7 @@
 #include "net/src/admission.hpp"
 #include "net/src/link_state.hpp"
 #include "net/src/listener_state.hpp"
+#include "net/src/peer_key.hpp"
 #include "net/src/socket_settings.hpp"
 #include "net/src/way_home.hpp"
 #include "runtime/src/runtime_state.hpp"
@@ -67,6 +68,14 @@ Result<detail::ListenerState*> make_listener(const Address& address, const Liste
     Result<detail::ListenerState*> state = make_state(*socket, options, first);
     if (!state) worker->backend().close_unused(socket->fd);
     return state;
+}
+
+// Which worker serves this peer: always the same. Of one that has gone already nobody will know: worker 0.
+unsigned worker_of_peer(const detail::Backend& backend, int fd, std::size_t workers) noexcept {
+    sockaddr_storage storage{};
+    socklen_t size = sizeof storage;
+    if (backend.peer_name(fd, storage, size) != 0) return 0;
+    return static_cast<unsigned>(detail::PeerKey::of(Address::from_sockaddr(&storage, size)).hash() % workers);
 }
 
 }  // namespace
@@ -142,8 +151,11 @@ ListenOptions Listener::options() const noexcept {
 }
 
 unsigned Listener::pick_worker(detail::Socket& socket) noexcept {
-    const unsigned index = state()->next_worker();
-    socket.place_at(*state()->home().runtime().workers[index]);
+    const auto& workers = state()->home().runtime().workers;
+    const unsigned index = spread() == Spread::by_peer
+                               ? worker_of_peer(state()->home().backend(), socket.fd(), workers.size())
+                               : state()->next_worker();
+    socket.place_at(*workers[index]);
     return index;
 }
 

@@ -10,6 +10,7 @@
 //              post does as the policy says
 //   3 refused  the Link closes: post and send are refused, and so is every entry that was listed for room. What is in
 //              the list is still sent
+//              Half closed is the same for as long as it lasts: it ends when the half close was withdrawn in time
 //   4 ended    nothing more is sent: the list is emptied, and those who wait for it to drain are refused, too
 //
 // The wake that must not be lost: both the look at `bytes` and the listing of the entry, and both the counting down and
@@ -74,7 +75,7 @@ public:
     // What is dropped is counted off here. An empty unit is dropped at once.
     Posted post(Unit& unit, Units& dropped, Grants& granted) noexcept {
         const std::lock_guard lock(mutex());
-        if (refused_) return Posted::closed;
+        if (refusing()) return Posted::closed;
         if (unit.left == 0) {  // there is nothing to send, and no mark would bound how many of these wait
             dropped.push(unit);
             return Posted::queued;
@@ -108,7 +109,7 @@ public:
     template <class Begin>
     Wake send(Entry& entry, Begin&& begin) noexcept {
         const std::lock_guard lock(mutex());
-        if (refused_) return Wake::closed;
+        if (refusing()) return Wake::closed;
         if (!full_) {
             if (entry.unit->left > 0) queue(*std::exchange(entry.unit, nullptr));  // as in post; it stays the entry's
             return Wake::completed;
@@ -121,7 +122,7 @@ public:
     template <class Begin>
     Wake writable(Entry& entry, Begin&& begin) noexcept {
         const std::lock_guard lock(mutex());
-        if (refused_) return Wake::closed;
+        if (refusing()) return Wake::closed;
         if (!full_) return Wake::completed;
         begin();
         room_.push(entry);
@@ -171,6 +172,18 @@ public:
         refuse_all(granted);
     }
 
+    // The end of the stream is queued behind what home takes next: what came later would never be sent.
+    void half_close(Grants& granted) noexcept {
+        const std::lock_guard lock(mutex());
+        half_closed_ = true;
+        room_.grant_all(granted, Wake::closed);
+    }
+    // It was withdrawn.
+    void reopen() noexcept {
+        const std::lock_guard lock(mutex());
+        half_closed_ = false;
+    }
+
     // What never will be sent, counted off.
     Units end(Grants& granted) noexcept {
         const std::lock_guard lock(mutex());
@@ -202,6 +215,8 @@ private:
     auto& mutex() const noexcept { return room_.mutex(); }
 
     // All below: with the mutex held.
+
+    bool refusing() const noexcept { return refused_ || half_closed_; }
 
     void queue(Unit& unit) noexcept {
         bytes_ += unit.left;
@@ -238,6 +253,7 @@ private:
     SlowReceiver slow_receiver_ = SlowReceiver::disconnect;
     bool full_ = false;
     bool refused_ = false;
+    bool half_closed_ = false;
     bool ended_ = false;
     List room_;  // its mutex guards all of it
     List drained_;

@@ -4,6 +4,8 @@
 #include <chainring/peer_limits.hpp>
 #include <chainring/trap.hpp>
 
+#include "net/src/peer_key.hpp"
+
 #include <cstdint>
 #include <cstring>
 #include <list>
@@ -13,22 +15,9 @@
 
 CHAINRING_BEGIN_NAMESPACE
 
-namespace {
+namespace detail {
 
-// What tells peers apart: 32 bits of IPv4, or the upper 64 of IPv6.
-struct PeerKey {
-    std::uint64_t bits = 0;
-    int family = 0;
-    friend bool operator==(const PeerKey&, const PeerKey&) noexcept = default;
-};
-
-struct PeerHash {
-    std::size_t operator()(const PeerKey& key) const noexcept {
-        return std::hash<std::uint64_t>()(key.bits * 0x9E3779B97F4A7C15U ^ static_cast<unsigned>(key.family));
-    }
-};
-
-PeerKey key_of(const Address& peer) noexcept {
+PeerKey PeerKey::of(const Address& peer) noexcept {
     PeerKey key;
     key.family = peer.family();
     if (key.family == AF_INET) {
@@ -49,6 +38,16 @@ PeerKey key_of(const Address& peer) noexcept {
     }
     return key;
 }
+
+}  // namespace detail
+
+namespace {
+
+using detail::PeerKey;
+
+struct PeerHash {
+    std::size_t operator()(const PeerKey& key) const noexcept { return key.hash(); }
+};
 
 }  // namespace
 
@@ -93,7 +92,7 @@ PeerLimits::PeerLimits(Rate each, std::size_t most_peers) {
 PeerLimits::~PeerLimits() = default;
 
 std::shared_ptr<TokenBucket> PeerLimits::of(const Address& peer) {
-    const PeerKey key = key_of(peer);
+    const PeerKey key = PeerKey::of(peer);
     Table& table = *table_;
     const std::lock_guard lock(table.mutex);
     if (const auto known = table.places.find(key); known != table.places.end()) {

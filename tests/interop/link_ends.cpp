@@ -2,12 +2,16 @@
 // A server whose Links end in the ways that no sample needs, for link_ends.py. What it does with each connection:
 //
 //   link_ends send BYTES                        sends so many, receives nothing, and closes gracefully
+//   link_ends units COUNT BYTES                 begins so many sends of so many bytes at the same time; closes
+//   gracefully link_ends ask ROUNDS                        sends 8 bytes, sends 56, receives one; so many times
+//   link_ends info                              answers each line with what tcp_info says
 //   link_ends idle MS                           echoes, and closes who is idle for so long
 //   link_ends heartbeat SHORTEST LONGEST MISSES  pings, in ms, and resets who no longer answers
 #include <chainring/chainring.hpp>
 
 #include "samples/command_line.hpp"
 
+#include <array>
 #include <string>
 
 using namespace chainring;
@@ -18,6 +22,7 @@ namespace {
 struct Plan {
     std::string what;
     unsigned long first = 0;
+    unsigned long second = 0;
     HeartbeatOptions heartbeat;
     std::string block = std::string(std::size_t{1} << 20, 'b');
 };
@@ -30,6 +35,60 @@ Task<> send_much(Link* link, const Plan* plan) {
     }
     const bool ended = co_await link->close_gracefully(5s);
     if (!ended) std::fprintf(stderr, "link_ends: a peer has not ended\n");
+}
+
+// Each 16 bytes of a unit say whose they are.
+std::string unit_of(unsigned long number, std::size_t size) {
+    std::string unit;
+    unit.reserve(size + 16);
+    for (std::size_t at = 0; at < size; at += 16) {
+        std::array<char, 40> line{};
+        std::snprintf(line.data(), line.size(), "%02lx:%012zx\n", number, at);
+        unit += line.data();
+    }
+    unit.resize(size);
+    return unit;
+}
+
+Task<> send_unit(Link* link, unsigned long number, std::size_t size) {
+    const std::string unit = unit_of(number, size);
+    const auto sent = co_await link->send(unit);
+    if (!sent) std::fprintf(stderr, "link_ends: unit %lu: %s\n", number, sent.error().message().c_str());
+}
+
+Task<> send_units(Link* link, const Plan* plan) {
+    Scope sending;
+    for (unsigned long number = 0; number < plan->first; ++number)
+        sending.spawn(send_unit, link, number, std::size_t{plan->second});
+    co_await sending.join();
+    const bool ended = co_await link->close_gracefully(20s);
+    if (!ended) std::fprintf(stderr, "link_ends: a peer has not ended\n");
+}
+
+Task<> ask(Link* link, const Plan* plan) {
+    const std::string head(8, 'h');
+    const std::string body(56, 'b');
+    for (unsigned long round = 0; round < plan->first; ++round) {
+        (void)co_await link->send(head);
+        (void)co_await link->send(body);
+        std::byte reply{};
+        const auto got = co_await link->recv_exact(std::span(&reply, 1));
+        if (!got) break;
+    }
+}
+
+Task<> tell_info(Link* link) {
+    for (;;) {
+        const auto line = co_await link->recv_until("\n", std::size_t{1} << 20);
+        if (!line) break;
+        const TcpInfo info = link->tcp_info().value();
+        const auto round_trip = std::chrono::duration_cast<std::chrono::microseconds>(info.round_trip).count();
+        const std::string told =
+            "sent=" + std::to_string(info.bytes_sent) + " received=" + std::to_string(info.bytes_received) +
+            " retransmits=" + std::to_string(info.retransmits) + " rtt_us=" + std::to_string(round_trip) + "\n";
+        const auto sent = co_await link->send(told);
+        if (!sent) break;
+    }
 }
 
 Task<> echo_until_idle(Link* link, const Plan* plan) {
@@ -62,6 +121,9 @@ Task<> ping(Link* link, const Plan* plan) {
 
 Task<> handle(Link link, const Plan* plan) {
     if (plan->what == "send") co_await send_much(&link, plan);
+    if (plan->what == "units") co_await send_units(&link, plan);
+    if (plan->what == "ask") co_await ask(&link, plan);
+    if (plan->what == "info") co_await tell_info(&link);
     if (plan->what == "idle") co_await echo_until_idle(&link, plan);
     if (plan->what == "heartbeat") co_await ping(&link, plan);
 }
@@ -78,13 +140,15 @@ Task<int> serve(const CommandLine* options, const Plan* plan) {
 
 int main(int argc, char** argv) {
     CommandLine options("link_ends", "Ends connections in many ways.");
-    options.positional = " send BYTES | idle MS | heartbeat SHORTEST LONGEST MISSES";
+    options.positional =
+        " send BYTES | units COUNT BYTES | ask ROUNDS | info | idle MS | heartbeat SHORTEST LONGEST MISSES";
     options.positional_count = 4;
     if (!options.parse(argc, argv)) return options.exit_code;
     Plan plan;
     const auto number = [&options](std::size_t at) { return std::stoul(options.arguments.at(at)); };
     plan.what = options.arguments.at(0);
-    plan.first = number(1);
+    if (plan.what != "info") plan.first = number(1);
+    if (plan.what == "units") plan.second = number(2);
     if (plan.what == "heartbeat") {
         plan.heartbeat.shortest = std::chrono::milliseconds(number(1));
         plan.heartbeat.longest = std::chrono::milliseconds(number(2));

@@ -36,6 +36,22 @@ def a_hard_limit_that_is_too_low_is_told_with_what_mends_it():
                         re.MULTILINE), f"told {told!r}")
 
 
+def under_ulimit_256_it_is_told_at_once_and_nothing_hangs():
+    with Sample("echo", "--connections", 1000, preexec_fn=limited(256, 256), stderr_allowed="somaxconn|hard limit") as echo:
+        check(re.search(r"at most 256 files .* 1064 are wanted; to mend it:", echo.complaints()), f"told {echo.complaints()!r}")
+        base = echo.fds()
+        clients = [echo.connect() for _ in range(400)]
+        for client in clients[:200]:
+            round_trip(client)
+        for client in clients[:200]:
+            client.close()
+        for client in clients[200:]:  # those who had to wait
+            round_trip(client)
+        for client in clients[200:]:
+            client.close()
+        echo.back_to(base, "after all have gone")
+
+
 def without_the_flag_nothing_is_raised_and_nothing_told():
     with Sample("echo", preexec_fn=limited(64, 1000)) as echo:
         check(limit_of(echo) == (64, 1000), f"limits {limit_of(echo)}")
@@ -43,4 +59,5 @@ def without_the_flag_nothing_is_raised_and_nothing_told():
 
 run(the_soft_limit_goes_up_to_what_is_wanted,
     a_hard_limit_that_is_too_low_is_told_with_what_mends_it,
+    under_ulimit_256_it_is_told_at_once_and_nothing_hangs,
     without_the_flag_nothing_is_raised_and_nothing_told)

@@ -3,11 +3,22 @@
 moves any more the server does nothing either."""
 import time
 
-from harness import MIB, Sample, check, listening, not_under_sanitizers, push_until_stuck, run
+from harness import MIB, Sample, check, listening, not_under_sanitizers, push_until_stuck, run, until
 
 WANTED = 500 * MIB
 GROWTH = 24 * MIB
 IDLE_CPU = 0.02  # seconds of processor time in one second of being stuck
+
+
+def probes_a_closed_window(client):
+    """Whether the kernel's timer of this socket is the one that asks whether the peer's window has opened again."""
+    ports = [f"{end[1]:04X}" for end in (client.getsockname(), client.getpeername())]
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        for line in table:
+            field = line.split()
+            if [field[1][-4:], field[2][-4:]] == ports:
+                return field[5].startswith("04:")
+    return False
 
 
 def held_back(server):
@@ -18,6 +29,7 @@ def held_back(server):
         grown = server.rss() - base
         print(f"  {server.name}: took {pushed / MIB:.1f} MiB, grew by {grown / MIB:.1f} MiB")
         check(pushed < WANTED, "the client was never held back")
+        until(lambda: probes_a_closed_window(client), "the server's window is closed")
         check(grown < GROWTH, f"the server grew by {grown / MIB:.1f} MiB")
         before, began = server.cpu_total(), time.monotonic()
         time.sleep(1.0)

@@ -5,10 +5,11 @@ import contextlib
 import os
 import re
 import signal
+import socket
 
 from harness import BACKEND, KIB, Sample, Skip, check, not_under_sanitizers, round_trip, run, tcp_sockets, until
 
-SPREADS = "round-robin", "least-loaded", "reuse-port"
+SPREADS = "round-robin", "least-loaded", "by-peer", "reuse-port"
 
 
 def clients_of(server, count=20):
@@ -43,6 +44,31 @@ def a_killed_servers_port_is_free_at_once():
             round_trip(client)
         for client in clients:
             client.close()
+
+
+def time_waits_refused():
+    """How often the kernel's table of connections in TIME_WAIT, which all programs of this machine share, was full."""
+    with open("/proc/net/netstat", encoding="ascii") as table:
+        names, values = (next(table).split() for _ in range(2))
+    return int(values[names.index("TCPTimeWaitOverflow")])
+
+
+def a_port_with_connections_in_time_wait_is_free_at_once():
+    refused = time_waits_refused()
+    for name in SPREADS:
+        first = Sample("echo", "--spread", name, "--spin", "0", threads=2)
+        clients = clients_of(first)
+        os.kill(first.pid, signal.SIGTERM)  # the server ends its direction first, so that TIME_WAIT is its
+        for client in clients:
+            check(client.recv(1) == b"", "something else than the end")
+            client.close()
+        first.wait()
+        left = [entry for entry in tcp_sockets() if entry[0] == first.port]
+        if time_waits_refused() > refused:
+            raise Skip("the kernel has no room for more connections in TIME_WAIT")
+        check(sum(entry[2] == "TIME_WAIT" for entry in left) == len(clients), f"on the port: {left}")
+        with Sample("echo", "--spread", name, "--spin", "0", listen=first.address, threads=2) as second, second.connect() as client:
+            round_trip(client)
 
 
 def listens(address):
@@ -131,8 +157,22 @@ def reuse_port_leaves_it_to_the_kernel():
         check(halves[0] >= 20, f"one worker has only {halves[0]} of 100")  # a fair coin: 1 in a billion
 
 
+def by_peer_gives_a_client_address_to_one_worker():
+    with spread("by-peer") as (echo, _):
+        where = collections.defaultdict(set)
+        with contextlib.ExitStack() as stack:
+            for number in range(40):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", echo.port), 20,
+                                                                      (f"127.0.1.{1 + number % 10}", 0)))
+                where[number % 10].add(worker_of(echo, client))
+        check(all(len(workers) == 1 for workers in where.values()), f"workers of the addresses: {dict(where)}")
+        check(len(set.union(*where.values())) == 2, "ten addresses are all served by one worker")
+
+
 run(a_stopped_servers_port_is_free_at_once,
+    a_port_with_connections_in_time_wait_is_free_at_once,
     a_killed_servers_port_is_free_at_once,
     round_robin_gives_each_worker_every_second_connection,
     least_loaded_keeps_the_workers_even,
+    by_peer_gives_a_client_address_to_one_worker,
     reuse_port_leaves_it_to_the_kernel)

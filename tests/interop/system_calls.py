@@ -18,7 +18,7 @@ CALL = re.compile(r"^(?:\d+ +)?(?:<\.\.\. )?(\w+)(?:\(| resumed)")
 class Traced(contextlib.ExitStack):
     """A sample under strace -f, with the log of every call of every thread."""
 
-    def __init__(self, name, **options):
+    def __init__(self, name, arguments=(), **options):
         super().__init__()
         not_under_sanitizers("the leak checker does not work under ptrace")
         strace = tool("strace")
@@ -26,7 +26,7 @@ class Traced(contextlib.ExitStack):
             raise Skip("ptrace is not permitted here")
         folder = self.enter_context(tempfile.TemporaryDirectory())
         self.log = f"{folder}/calls"
-        self.sample = self.enter_context(Sample(name, prefix=(strace, "-f", "-qq", "-o", self.log), **options))
+        self.sample = self.enter_context(Sample(name, *arguments, prefix=(strace, "-f", "-qq", "-o", self.log), **options))
 
     def size(self):
         return os.path.getsize(self.log)
@@ -58,6 +58,20 @@ def only_the_backends_own_wait_is_used_under_traffic():
         check(calls["io_uring_setup"] == 0, "io_uring_setup under epoll, which was asked for by name")
 
 
+def sockets_are_made_close_on_exec_and_with_their_options():
+    with Sample("echo") as echo, Traced("relay", arguments=(echo.address,)) as traced:
+        with traced.sample.connect() as client:
+            round_trip(client)
+        traced.sample.stop()
+        with open(traced.log, encoding="utf-8", errors="replace") as log:
+            lines = log.read().splitlines()
+    streams = [line for line in lines if re.search(r"\b(socket|accept4)\(", line) and "AF_UNIX" not in line]
+    check(streams and all("SOCK_CLOEXEC" in line for line in streams), f"sockets: {streams}")
+    settings = [line for line in lines if "setsockopt(" in line]
+    for option in "SO_REUSEADDR, [1]", "TCP_NODELAY, [1]":
+        check(any(option in line for line in settings), f"no {option} in {settings}")
+
+
 def an_idle_server_makes_no_system_call_for_ten_seconds():
     with Traced("echo", threads=2) as traced:
         server = traced.sample
@@ -78,4 +92,5 @@ def an_idle_server_makes_no_system_call_for_ten_seconds():
 
 
 run(only_the_backends_own_wait_is_used_under_traffic,
+    sockets_are_made_close_on_exec_and_with_their_options,
     an_idle_server_makes_no_system_call_for_ten_seconds)

@@ -161,6 +161,35 @@ TEST_CASE("outbox: the end of the Link refuses all who wait, and what was queued
     }));
 }
 
+TEST_CASE("outbox: what was queued before a half close is in home's hands, and nothing is queued while it lasts") {
+    CHECK(holds({.preemptions = 3}, [] {
+        Traffic traffic(SlowReceiver::wait);
+        bool over = false;
+        {
+            auto sender = spawn([&] {
+                const Wake outcome = traffic.send(0, false);
+                check(outcome == Wake::completed || outcome == Wake::closed, "it is queued or told");
+                over = true;
+            });
+            auto poster = spawn([&] { check(traffic.post(1) != Posted::dropped_older, "nothing is dropped here"); });
+            List::Grants granted;
+            traffic.core.half_close(granted);
+            model::wake(granted);
+            traffic.flush();
+            check(!traffic.core.any_waiting(), "nothing comes behind the end of the stream");
+            traffic.core.reopen();
+            while (!over) {
+                traffic.flush();
+                yield();
+            }
+        }
+        traffic.flush();
+        check(traffic.post(2) == Posted::queued, "it is open again");
+        traffic.flush();
+        traffic.settle();
+    }));
+}
+
 TEST_CASE("outbox: a post that drops an older message races home, and each message goes once") {
     CHECK(holds({.preemptions = 3}, [] {
         Traffic traffic(SlowReceiver::latest_only);

@@ -3,6 +3,7 @@
 #include <chainring/chainring.hpp>
 #include <chainring/sim.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <doctest/doctest.h>
 #include <sstream>
@@ -275,5 +276,60 @@ TEST_CASE("a world of one runtime that is stuck is taken down, however late its 
                                          (void)co_await listener.accept();
                                      }),
                         std::runtime_error);
+    }
+}
+
+namespace {
+
+// Says, to each, which worker it is served by.
+Task<> serve_by_peer(std::vector<unsigned>* served) {
+    ListenOptions options;
+    options.spread = Spread::by_peer;
+    auto listener = (co_await Listener::bind("0.0.0.0:7000", options)).value();
+    co_await listener.serve(
+        [](Link link, std::vector<unsigned>* counts) -> Task<> {
+            const unsigned home = link.home();
+            ++(*counts)[home];
+            const std::string text = std::to_string(home);
+            const auto sent = co_await link.send(text);
+            if (sent) (void)co_await link.recv();
+        },
+        served);
+}
+
+Task<> ask_where(Address server, unsigned times) {
+    std::string first;
+    for (unsigned time = 0; time < times; ++time) {
+        auto link = (co_await Link::connect(server)).value();
+        const auto told = co_await link.recv();
+        CHECK(told.error() == std::error_code());
+        if (!told) co_return;
+        if (first.empty()) first = told->to_string();
+        CHECK(told->to_string() == first);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("by_peer keeps each client at one worker, and uses all of them for many clients") {
+    sim::WorldOptions kind;  // else some connections would be aborted before they are accepted
+    kind.mischief = false;
+    sim::World world(1, kind);
+    RuntimeOptions options = sim::World::host_options();
+    options.workers = 4;
+    sim::Host& server = world.add_host("server", options);
+    std::vector<unsigned> served(4);
+    server.start(serve_by_peer, &served);
+    world.run_for(1s);
+    std::vector<sim::Host*> clients;
+    for (unsigned number = 0; number < 40; ++number)
+        clients.push_back(&world.add_host("client-" + std::to_string(number)));
+    for (sim::Host* client : clients) client->start(ask_where, server.address(port), 5U);
+    world.run_until([&] { return std::ranges::none_of(clients, &sim::Host::running); });
+    server.stop();
+    world.run();
+    for (const unsigned count : served) {
+        CHECK(count % 5 == 0);
+        CHECK(count >= 25);  // of 200
     }
 }

@@ -140,7 +140,7 @@ TEST_CASE("a refused client that goes on sending is discarded for three seconds,
 }
 
 TEST_CASE("a limit holds for all workers together, with every spread, when twice as many come at once") {
-    for (const Spread spread : {Spread::round_robin, Spread::least_loaded, Spread::reuse_port}) {
+    for (const Spread spread : {Spread::round_robin, Spread::least_loaded, Spread::by_peer, Spread::reuse_port}) {
         CAPTURE(static_cast<int>(spread));
         RuntimeOptions options = one_worker();
         options.workers = 3;

@@ -41,7 +41,9 @@ std::vector<Address> list(const Address& first, const Address& second) {
     return {first, second};
 }
 
+// Those of the real system: a simulated world has its own, and its runtime tells at its end what was left.
 Task<> until_descriptors(int count) {
+    if (wanted_backend() == "sim") co_return;
     for (int round = 0; round < 10000 && descriptors() != count; ++round) co_await yield();
     CHECK(descriptors() == count);
 }
@@ -94,7 +96,7 @@ TEST_CASE("dial takes addresses and names; what is neither is an invalid address
     });
 }
 
-TEST_CASE("dial reaches unix listeners" * not_simulated()) {
+TEST_CASE("dial reaches unix listeners") {
     in_runtime([]() -> Task<> {
         auto listener = (co_await Listener::bind("unix:@chainring-dial-" + std::to_string(::getpid()))).value();
         auto link = co_await dial(listener.address().to_string());
@@ -102,8 +104,7 @@ TEST_CASE("dial reaches unix listeners" * not_simulated()) {
     });
 }
 
-TEST_CASE("an address that refuses makes room for the next one at once; when all do, the first one's error is told" *
-          not_simulated()) {
+TEST_CASE("an address that refuses makes room for the next one at once; when all do, the first one's error is told") {
     Timed timed;
     in_runtime_with(timed.options, []() -> Task<> {
         const DeadPort dead;
@@ -117,13 +118,13 @@ TEST_CASE("an address that refuses makes room for the next one at once; when all
         co_await dial_all(list(dead.address(), unreachable), {}, &dialled);
         CHECK(dialled.error == kernel(ECONNREFUSED));
         co_await dial_all(list(unreachable, dead.address()), {}, &dialled);
-        CHECK(dialled.error == kernel(EINVAL));
+        const int why = wanted_backend() == "sim" ? ENETUNREACH : EINVAL;  // which has no link-local addresses
+        CHECK(dialled.error == kernel(why));
     });
 }
 
 TEST_CASE(
-    "an address that is silent has its head start, then the next one is tried; the loser is cancelled and closed" *
-    not_simulated()) {
+    "an address that is silent has its head start, then the next one is tried; the loser is cancelled and closed") {
     Timed timed;
     in_runtime_with(
         timed.options,
@@ -139,7 +140,7 @@ TEST_CASE(
             clock->advance(249ms);
             co_await passes(5);
             CHECK(!dialled.error);
-            CHECK(descriptors() == before + 1);
+            if (wanted_backend() != "sim") CHECK(descriptors() == before + 1);
             clock->advance(1ms);
             co_await scope.join();
             CHECK(dialled.peer == listener.address());
@@ -167,8 +168,7 @@ TEST_CASE("the families of a name take turns" * not_simulated()) {
         &timed.clock);
 }
 
-TEST_CASE("two addresses that connect at the same time make one Link; the other connection is closed" *
-          not_simulated()) {
+TEST_CASE("two addresses that connect at the same time make one Link; the other connection is closed") {
     for (const unsigned workers : {1U, 2U}) {
         RuntimeOptions options = one_worker();
         options.workers = workers;
@@ -198,7 +198,7 @@ TEST_CASE("two addresses that connect at the same time make one Link; the other 
     }
 }
 
-TEST_CASE("a limit, a deadline or a cancel ends the whole of it, and leaves nothing" * not_simulated()) {
+TEST_CASE("a limit, a deadline or a cancel ends the whole of it, and leaves nothing") {
     Timed timed;
     in_runtime_with(
         timed.options,
@@ -268,7 +268,7 @@ TEST_CASE("what is refused is tried again after 0.5, 1, 2 ... seconds, the name 
     in_runtime_with(
         timed.options,
         [](NameServer* server, ManualClock* clock) -> Task<> {
-            const DeadPort port;
+            DeadPort port;
             Dialled dialled;
             Scope scope;
             scope.spawn(dial_to, "server.test:" + std::to_string(port.address().port()),
@@ -313,8 +313,7 @@ TEST_CASE("permanent errors and the last attempt end a dial that retries" * not_
     CHECK(names.asked() == 4);
 }
 
-TEST_CASE("a pause between attempts ends by limit, cancel, deadline, and as soon as the runtime drains" *
-          not_simulated()) {
+TEST_CASE("a pause between attempts ends by limit, cancel, deadline, and as soon as the runtime drains") {
     Timed timed;
     in_runtime_with(
         timed.options,

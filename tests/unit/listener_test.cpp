@@ -45,7 +45,8 @@ TEST_CASE("port 0 takes a free port, which the listener knows") {
 TEST_CASE("a port in use is found, with every spread") {
     in_runtime([]() -> Task<> {
         for (const Spread first : {Spread::round_robin, Spread::reuse_port}) {
-            for (const Spread second : {Spread::round_robin, Spread::least_loaded, Spread::reuse_port}) {
+            for (const Spread second :
+                 {Spread::round_robin, Spread::least_loaded, Spread::by_peer, Spread::reuse_port}) {
                 ListenOptions options;
                 options.spread = first;
                 auto listener = (co_await Listener::bind("127.0.0.1:0", options)).value();
@@ -241,6 +242,41 @@ TEST_CASE("round robin spreads connections evenly over the workers") {
                 for (const auto& count : at) CHECK(count == 10);
             else  // the clients' ends live on worker 0, which therefore gets no more than its share
                 CHECK(at[0] <= 10);
+            links.clear();
+            serving.cancel();
+            co_await serving.join();
+        }
+    });
+}
+
+TEST_CASE("by_peer gives all connections of a peer to one worker") {
+    RuntimeOptions options = one_worker();
+    options.workers = 3;
+    in_runtime_with(options, []() -> Task<> {
+        ListenOptions listening;
+        listening.spread = Spread::by_peer;
+        auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
+        auto unix_listener =
+            (co_await Listener::bind("unix:@chainring-by-peer-" + std::to_string(::getpid()), listening)).value();
+        for (Listener* target : {&listener, &unix_listener}) {
+            std::array<std::atomic<int>, 3> at{};
+            Scope serving;
+            serving.spawn(
+                [](Listener* from, std::array<std::atomic<int>, 3>* counts) -> Task<> {
+                    co_await from->serve(
+                        [](Link link, std::array<std::atomic<int>, 3>* seen) -> Task<> {
+                            CHECK(link.home() == Runtime::current_worker());
+                            ++(*seen)[link.home()];
+                            while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
+                        },
+                        counts);
+                },
+                target, &at);
+            std::vector<Link> links;
+            for (int client = 0; client < 12; ++client)
+                links.push_back((co_await Link::connect(target->address())).value());
+            while (at[0] + at[1] + at[2] < 12) co_await sleep_for(100us);
+            CHECK((at[0] == 12 || at[1] == 12 || at[2] == 12));
             links.clear();
             serving.cancel();
             co_await serving.join();

@@ -109,6 +109,81 @@ TEST_CASE("posts and sends of one task leave in the order of the calls") {
     });
 }
 
+TEST_CASE(
+    "after shutdown_write every post is refused, and what was posted before leaves before the end of the stream") {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        const Outbox outbox = pair.near.outbox();
+        CHECK(outbox.post(Payload(std::string("before"))) == Posted::queued);
+        (co_await pair.near.shutdown_write()).value();
+        CHECK(outbox.post(Payload(std::string("late"))) == Posted::closed);
+        const auto sent = co_await outbox.send(Payload(std::string("late")));
+        CHECK(sent.error() == Errc::closed);
+        const auto room = co_await outbox.writable();
+        CHECK(room.error() == Errc::closed);
+        const auto drained = co_await outbox.drained();
+        CHECK(drained);
+        CHECK(pair.near.outbox().post(Payload(std::string("late"))) == Posted::closed);
+        CHECK(co_await recv_text(&pair.far, 6) == "before");
+        const auto end = co_await pair.far.recv();
+        CHECK(end.error() == Errc::eof);
+        (co_await pair.far.send("and back")).value();  // the other direction goes on
+        CHECK(co_await recv_text(&pair.near, 8) == "and back");
+        // The first Outbox of a Link that has half closed already.
+        const Outbox first = pair.far.outbox();
+        CHECK(first.post(Payload(std::string("!"))) == Posted::queued);
+        (co_await pair.far.shutdown_write()).value();
+        CHECK(co_await recv_text(&pair.near, 1) == "!");
+    });
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        (co_await pair.near.shutdown_write()).value();
+        CHECK(pair.near.outbox().post(Payload(std::string("late"))) == Posted::closed);
+    });
+}
+
+TEST_CASE("a shutdown_write that is given up before its turn opens the Outboxes again") {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        OutboxOptions options;
+        options.high_water = std::size_t{16} << 20;
+        options.slow_receiver = SlowReceiver::wait;
+        const Outbox outbox = pair.near.outbox(options);
+        std::size_t sent = 0;
+        for (; outbox.queued() < std::size_t{8} << 20; sent += 1 << 20) {  // more than the kernel takes
+            CHECK(outbox.post(Payload(std::string(1 << 20, 'f'))) == Posted::queued);
+            co_await passes(3);
+        }
+        for (const bool both : {true, false}) {
+            const auto half = co_await pair.near.shutdown_write().within(1ms);
+            CHECK(half.error() == Errc::timed_out);
+            CHECK(outbox.post(Payload(std::string("x"))) == Posted::queued);
+            ++sent;
+            if (!both) continue;
+            // Of two, one that stays keeps them closed.
+            Scope stays;
+            stays.spawn([](Link* link) -> Task<> { (void)co_await link->shutdown_write(); }, &pair.near);
+            co_await passes(2);
+            const auto another = co_await pair.near.shutdown_write().within(1ms);
+            CHECK(another.error() == Errc::timed_out);
+            CHECK(outbox.post(Payload(std::string("x"))) == Posted::closed);
+            stays.cancel();
+            co_await stays.join();
+        }
+        std::size_t received = 0;
+        Scope scope;
+        scope.spawn(
+            [](Link* link, std::size_t* total) -> Task<> {
+                while (auto chunk = co_await link->recv()) *total += chunk->size();
+            },
+            &pair.far, &received);
+        (co_await outbox.drained()).value();
+        (co_await pair.near.shutdown_write()).value();
+        co_await scope.join();
+        CHECK(received == sent);
+    });
+}
+
 TEST_CASE("what was posted before close is still sent") {
     in_runtime([]() -> Task<> {
         auto pair = co_await connected();

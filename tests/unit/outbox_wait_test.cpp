@@ -94,6 +94,29 @@ TEST_CASE("a send waits above the high-water mark until the count is at the low-
     });
 }
 
+TEST_CASE("a half close ends the waits for room with closed") {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        const Outbox outbox = pair.near.outbox(marks(64 << 10, 0, SlowReceiver::wait));
+        const std::size_t stuffed = co_await stuff(&outbox, 16 << 10);
+        std::vector<unsigned> order;
+        std::error_code error;
+        std::size_t received = 0;
+        Scope scope;
+        Scope waiting;
+        waiting.spawn(send_and_note, &outbox, 1U, &order, &error);
+        co_await passes(3);
+        scope.spawn([](Link* link) -> Task<> { (co_await link->shutdown_write()).value(); }, &pair.near);
+        co_await waiting.join();
+        CHECK(error == Errc::closed);
+        CHECK(order.empty());
+        scope.spawn(drop_into, &pair.far, &received);
+        co_await scope.join();
+        CHECK(received == stuffed);
+        CHECK(outbox.queued() == 0);
+    });
+}
+
 TEST_CASE("waiting sends are let through in their order, and a cancelled one is passed over" * not_misbehaving()) {
     in_runtime([]() -> Task<> {
         constexpr unsigned senders = 20;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // PeerLimits: who shares a bucket, who is forgotten, and how little an enemy with many addresses can do.
+#include "net/src/peer_key.hpp"
 #include "tests/unit/support.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -28,6 +30,20 @@ TEST_CASE("peers are told apart by IPv4 address or IPv6 /64, not by port") {
     CHECK(limits.of(at("[2001:db8:1:2::1]:1")) == limits.of(at("[2001:db8:1:2:ffff::9]:7")));
     CHECK(limits.of(at("[2001:db8:1:2::1]:1")) != limits.of(at("[2001:db8:1:3::1]:1")));
     CHECK(limits.of(at("unix:@one")) == limits.of(at("unix:@two")));
+}
+
+TEST_CASE("the hash of peers spreads neighbours evenly, and is the same in every process") {
+    for (const std::size_t workers : {2U, 3U, 4U, 7U, 8U, 16U}) {
+        CAPTURE(workers);
+        for (const unsigned stride : {1U, 256U}) {  // of one network, and of neighbouring ones
+            std::vector<unsigned> counts(workers);
+            for (unsigned number = 0; number < 4096; ++number)
+                ++counts[detail::PeerKey::of(numbered(number * stride)).hash() % workers];
+            CHECK(std::ranges::max(counts) < 4096 / workers * 13 / 10);
+            CHECK(std::ranges::min(counts) > 4096 / workers * 7 / 10);
+        }
+    }
+    CHECK(detail::PeerKey::of(at("192.0.2.1:1")).hash() == detail::PeerKey::of(at("[::ffff:192.0.2.1]:5")).hash());
 }
 
 TEST_CASE("what a peer has used stays used while its bucket is not full, held or not") {

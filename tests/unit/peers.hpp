@@ -13,10 +13,15 @@
 
 namespace support {
 
-// A port that is bound and that nobody listens on: connecting is refused, and the kernel gives it to nobody else.
+// A port that is bound and that nobody listens on: connecting is refused, and the kernel gives it to nobody else. In a
+// simulated world, one that nobody has. On a worker.
 class DeadPort {
 public:
     explicit DeadPort(const std::string& host = "127.0.0.1") {
+        if (wanted_backend() == "sim") {
+            address_ = Address::parse(host + ":9").value();
+            return;
+        }
         const Address any = Address::parse(host + ":0").value();
         fd_ = ::socket(any.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
         REQUIRE(::bind(fd_, static_cast<const sockaddr*>(any.data()), static_cast<socklen_t>(any.size())) == 0);
@@ -27,14 +32,22 @@ public:
     }
     DeadPort(const DeadPort&) = delete;
     DeadPort& operator=(const DeadPort&) = delete;
-    ~DeadPort() { ::close(fd_); }
+    ~DeadPort() {
+        if (fd_ >= 0) ::close(fd_);
+    }
     const Address& address() const noexcept { return address_; }
     // Listens from now on, for whoever is patient.
-    void listen() const { REQUIRE(::listen(fd_, 100) == 0); }
+    void listen() {
+        if (fd_ >= 0)
+            REQUIRE(::listen(fd_, 100) == 0);
+        else
+            listener_ = Listener::bind(address_).await_resume().value();  // never suspends
+    }
 
 private:
     int fd_ = -1;
     Address address_;
+    Listener listener_;
 };
 
 // A listener whose queue is full, so that the kernel drops what comes: connecting to it takes until one gives up.
@@ -44,6 +57,15 @@ public:
     explicit StuckListener(const std::string& host = "127.0.0.1", std::uint16_t port = 0) {
         Address at = Address::parse(host + ":0").value();
         at.set_port(port);
+        if (wanted_backend() == "sim") {
+            ListenOptions options;
+            options.backlog = 1;
+            auto bound = Listener::bind(at, options).await_resume();
+            if (!bound) return;
+            listener_ = std::move(*bound);
+            address_ = listener_.address();
+            return;
+        }
         listening_ = ::socket(at.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (::bind(listening_, static_cast<const sockaddr*>(at.data()), static_cast<socklen_t>(at.size())) != 0) return;
         ::listen(listening_, 0);
@@ -56,7 +78,7 @@ public:
     StuckListener& operator=(const StuckListener&) = delete;
     ~StuckListener() {
         queued_.clear();
-        ::close(listening_);
+        if (listening_ >= 0) ::close(listening_);
     }
     const Address& address() const noexcept { return address_; }
     bool is_bound() const noexcept { return address_.family() != 0; }
@@ -68,6 +90,7 @@ public:
             Scope scope;
             scope.spawn(join_queue, this);
             co_await passes(20);
+            co_await arrived();
             scope.cancel();
             co_await scope.join();
             full = queued_.size() == before;
@@ -80,6 +103,7 @@ private:
         if (link) self->queued_.push_back(std::move(*link));
     }
     int listening_ = -1;
+    Listener listener_;
     Address address_;
     std::vector<Link> queued_;
 };

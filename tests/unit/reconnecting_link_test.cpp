@@ -41,7 +41,7 @@ constexpr ReconnectOptions exact{.retry = RetryPolicy{.jitter = 0}};
 
 }  // namespace
 
-TEST_CASE("a reconnecting client has a session for each connection, until one says stop" * not_simulated()) {
+TEST_CASE("a reconnecting client has a session for each connection, until one says stop") {
     in_runtime([]() -> Task<> {
         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
         Log log;
@@ -61,8 +61,7 @@ TEST_CASE("a reconnecting client has a session for each connection, until one sa
     });
 }
 
-TEST_CASE("pauses grow over refusals and short sessions, and begin anew after a session that lasted" *
-          not_simulated()) {
+TEST_CASE("pauses grow over refusals and short sessions, and begin anew after a session that lasted") {
     Timed timed;
     in_runtime_with(
         timed.options,
@@ -111,7 +110,7 @@ TEST_CASE("pauses grow over refusals and short sessions, and begin anew after a 
         &timed.clock);
 }
 
-TEST_CASE("a stop ends a reconnecting client in its session and in its pause" * not_simulated()) {
+TEST_CASE("a stop ends a reconnecting client in its session and in its pause") {
     for (const bool connected : {true, false}) {
         Timed timed;
         static Log log;
@@ -167,8 +166,7 @@ TEST_CASE("a permanent error ends a client that never was connected; one that wa
         &names, &timed.clock);
 }
 
-TEST_CASE("an attempt ends by its own limit and is made again; a deadline of the caller ends it all" *
-          not_simulated()) {
+TEST_CASE("an attempt ends by its own limit and is made again; a deadline of the caller ends it all") {
     Timed timed;
     in_runtime_with(
         timed.options,
@@ -196,8 +194,7 @@ TEST_CASE("an attempt ends by its own limit and is made again; a deadline of the
         &timed.clock);
 }
 
-TEST_CASE("attempts may be counted; an exception of a session ends the run; a Task<> is always followed by another" *
-          not_simulated()) {
+TEST_CASE("attempts may be counted; an exception of a session ends the run; a Task<> is always followed by another") {
     in_runtime([]() -> Task<> {
         const DeadPort dead;
         const ReconnectOptions options{.retry = RetryPolicy{.first = 1ns, .attempts = 3}};

@@ -52,6 +52,7 @@ public:
           admission_(std::exchange(other.admission_, nullptr)) {}
     Socket& operator=(Socket&&) = delete;
     ~Socket();
+    int fd() const noexcept { return fd_; }
     int release() noexcept { return std::exchange(fd_, -1); }
     // Counts as one of `worker`'s Links until it has arrived, so that a burst is spread as it comes.
     void place_at(Worker& worker) noexcept;
@@ -76,6 +77,8 @@ enum class Spread : std::uint8_t {
     round_robin,   // one after the other
     least_loaded,  // the one with the fewest Links
     reuse_port,    // the kernel decides: a socket of its own for each worker (SO_REUSEPORT); TCP only
+    by_peer,  // all connections of a peer to one worker: a hash of its IPv4 address or IPv6 /64; those on unix sockets
+              // are one
 };
 
 // Trivially copyable, so that it may be written inside a co_await expression.

@@ -11,9 +11,11 @@
 //   says its value. A receiver that does not read costs the others nothing but the bytes up to its mark.
 // - writable() waits until it is not full, drained() until the kernel has taken everything.
 //
-// An Outbox keeps the Link's slot, not the Link: after the Link's end, everything says `closed`. Copying is cheap; any
-// thread. A thread that is no worker may post, and must not use an Outbox, its destruction included, while run()
-// returns or the Runtime is being destroyed.
+// An Outbox keeps the Link's slot, not the Link: after the Link's end, everything says `closed`. So do a post, a send
+// and writable() from the moment that shutdown_write() is called: what was queued before leaves before the end of the
+// stream. (A shutdown_write() that is cancelled, or whose limit passes, before it came to its turn opens the Outboxes
+// again.) Copying is cheap; any thread. A thread that is no worker may post, and must not use an Outbox, its
+// destruction included, while run() returns or the Runtime is being destroyed.
 #pragma once
 
 #include <chainring/config.hpp>
@@ -60,7 +62,7 @@ enum class Posted : unsigned char {
     dropped_older,  // the same, and earlier messages were dropped
     full,           // not queued: there was no room (SlowReceiver::wait)
     overflow,       // not queued: above the mark, and the Link is being reset (SlowReceiver::disconnect)
-    closed,         // not queued: the Link has ended or is ending
+    closed,         // not queued: the Link has ended or is ending, or its shutdown_write() has begun
 };
 
 class Outbox {
@@ -85,14 +87,14 @@ public:
     // Errc::closed, timed_out, cancelled, or not_enough_memory.
     //
     // All three: by tasks on any worker, where they go on; .within, .until, .stop_on and cancellation; the Outbox may
-    // go while they wait. Who waits when the Link ends, or closes, gets Errc::closed.
+    // go while they wait. Who waits for room when the Link ends, closes or half closes gets Errc::closed.
     //
     //     auto sent = co_await outbox.send(payload).within(5s);
     Wait send(Payload payload) const noexcept;
     // Completes when the Outbox is not full: send() and post() would be taken, if nobody comes first.
     Wait writable() const noexcept;
-    // Completes when the kernel has taken everything that was queued, or it was dropped. A closing Link goes on: what
-    // it had queued may still drain.
+    // Completes when the kernel has taken everything that was queued, or it was dropped. A Link that closes or half
+    // closes goes on: what it had queued may still drain.
     Wait drained() const noexcept;
 
     // Any thread; snapshots.

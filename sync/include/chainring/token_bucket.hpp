@@ -20,7 +20,7 @@
 #include <chainring/config.hpp>
 #include <chainring/result.hpp>
 #include <chainring/time.hpp>
-#include <chainring/token_level.hpp>
+#include <chainring/token_core.hpp>
 #include <chainring/wait_list.hpp>
 
 #include <coroutine>
@@ -53,18 +53,22 @@ protected:
 
 private:
     friend class chainring::TokenBucket;
+    template <class List>
+    friend class TokenCore;
     struct TurnNode : InboxNode {
         TokenWait* wait = nullptr;
     };
     static void end_early(Waiter& waiter, Wake why) noexcept;
     void on_turn() noexcept;
 
+    // For TokenCore.
+    std::uint64_t tokens;
+    Instant end = Instant::max();  // its limit, or its task's deadline
+    bool paid = false;             // granted with its tokens; guarded by the bucket's mutex until then
+    bool has_turn = false;         // it is the bucket's first, and contends again; its own worker's
+
     TokenBucket& bucket_;
-    std::uint64_t tokens_;
-    Instant end_ = Instant::max();  // its limit, or its task's deadline
-    TurnNode turn_node_;            // brings the grant, or the turn, to the waiter's worker, which owns its timer
-    bool paid_ = false;             // granted with its tokens; guarded by the bucket's mutex until then
-    bool has_turn_ = false;         // it is the bucket's first, and contends again; its own worker's
+    TurnNode turn_node_;  // brings the grant, or the turn, to the waiter's worker, which owns its timer
 };
 
 }  // namespace detail
@@ -83,7 +87,7 @@ public:
         friend class detail::Stoppable<Take>;
 
     public:
-        Take(TokenBucket& bucket, std::uint64_t tokens) noexcept : TokenWait(bucket, tokens) {}
+        Take(TokenBucket& bucket, std::uint64_t count) noexcept : TokenWait(bucket, count) {}
         bool await_ready() const noexcept { return false; }
         template <class Promise>
         bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
@@ -108,13 +112,10 @@ public:
 
 private:
     friend class detail::TokenWait;
-    using Granted = detail::GrantList<detail::TokenWait>;
-    void pass_turn_on(Instant now, Granted& granted) noexcept;
-    static void wake(Granted& granted) noexcept;
+    using Core = detail::TokenCore<detail::WaitList<detail::TokenWait, std::mutex, detail::TaskContext>>;
+    static void wake(Core::Grants& granted) noexcept;
 
-    detail::WaitList<detail::TokenWait, std::mutex, detail::TaskContext> waiting_;
-    detail::TokenLevel level_;            // guarded by the list's mutex
-    detail::TokenWait* first_ = nullptr;  // guarded by it: the one whose turn it is; it is not in the list
+    Core core_;
 };
 
 CHAINRING_END_NAMESPACE
