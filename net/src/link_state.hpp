@@ -75,8 +75,8 @@ struct LinkQueues {
     bool graceful_ : 1 = false;  // closing: the peer's end is waited for
     bool timed_ : 1 = false;     // and nobody else limits that: linger_time does
     bool fin_sent_ : 1 = false;
-    bool write_ends_ : 1 = false;      // a half close is queued, or was sent
-    bool released_ : 1 = false;  // home has seen the end of the last handle
+    bool write_ends_ : 1 = false;  // a half close is queued, or was sent
+    bool released_ : 1 = false;    // home has seen the end of the last handle
     bool draining_ : 1 = false;
     bool looked_ : 1 = false;          // draining: what had arrived unread was taken
     bool reader_kept_up_ : 1 = false;  // it was waiting when the last data came
