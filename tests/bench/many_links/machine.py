@@ -3,6 +3,7 @@
 
 import os
 import resource
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def tcp_buffers():
             words = line.split()
             return int(words[words.index("mem") + 1]) * PAGE
     return 0
+
+
+def await_steady_kernel():
+    """Until the kernel has freed what it frees later, of the connections of an earlier run; 10 s at most."""
+    last = meminfo()["Slab"]
+    for _ in range(20):
+        time.sleep(0.5)
+        now = meminfo()["Slab"]
+        if abs(now - last) < 1 << 20:
+            return
+        last = now
 
 
 def user_memory(pid):
