@@ -16,7 +16,7 @@
 //
 // Lent bytes never wait for the network: a gather that holds any is sent without waiting (MSG_DONTWAIT), and what the
 // kernel refuses is copied out before it is tried again. Unread segments are copied out (spilled) when they are small
-// or the pool is scarce.
+// and have not been received by the end of the pass, or the pool is scarce.
 //
 // Handles. `handles_` counts them (any thread). Whoever drops the last one, posts to an Outbox or aborts from another
 // thread sets a bit in `remote_` and, if no bit was set, posts its inbox node to home; home takes all bits at once. The
