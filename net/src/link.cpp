@@ -13,11 +13,6 @@ CHAINRING_BEGIN_NAMESPACE
 
 // ---- Link
 
-detail::LinkState* Link::state() const noexcept {
-    CHAINRING_REQUIRE(state_, "an empty Link was used");
-    return state_;
-}
-
 void Link::drop() noexcept {
     if (detail::LinkState* state = std::exchange(state_, nullptr)) state->drop_link_handle();
 }

@@ -39,18 +39,13 @@ void ReadOp::arrive(InboxNode& node) noexcept {
 
 const detail::ReadOp::Kind RecvOp::kind = {[](detail::ReadOp& op) noexcept {
                                                auto& self = static_cast<RecvOp&>(op);
-                                               detail::Segment* all = self.link_->take_all_unread();
-                                               if (all) self.chain_ = all;
-                                               return all != nullptr;
+                                               const std::size_t bytes = self.link_->unread();
+                                               if (bytes == 0) return false;
+                                               self.bytes_ = bytes;
+                                               self.chain_ = self.link_->take_all_unread();
+                                               return true;
                                            },
                                            nullptr};
-
-Result<Chunk> RecvOp::await_resume() noexcept {
-    if (!satisfied_) return error();
-    std::size_t bytes = 0;
-    for (const detail::Segment* at = chain_; at; at = at->next) bytes += at->size;
-    return Chunk(chain_, bytes);
-}
 
 const detail::ReadOp::Kind RecvIntoOp::kind = {[](detail::ReadOp& op) noexcept {
                                                    auto& self = static_cast<RecvIntoOp&>(op);

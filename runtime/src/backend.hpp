@@ -99,8 +99,9 @@ public:
     virtual void wake() noexcept = 0;
 
     virtual Instant now() const noexcept = 0;
-    // As now(), for pennies and up to a scheduler tick of the kernel behind.
+    // As now(), for pennies and up to a scheduler tick of the kernel behind, which is well below coarse_lag.
     virtual Instant coarse_now() const noexcept = 0;
+    static constexpr Duration coarse_lag = std::chrono::milliseconds(100);
     virtual BufferPool& buffers() noexcept = 0;
 
     // Operations submitted and not terminally completed.

@@ -124,6 +124,13 @@ Instant OsBackend::coarse_now() const noexcept {
     return Instant(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
 }
 
+Duration OsBackend::time_until(Instant deadline) const noexcept {
+    const Instant about = coarse_now();
+    if (deadline <= about) return Duration::zero();
+    const Duration left = deadline - about;
+    return left > 10 * coarse_lag ? left - coarse_lag : deadline - now();
+}
+
 Result<int> OsBackend::open_stream(int family) noexcept {
     const int fd = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking_ ? SOCK_NONBLOCK : 0), 0);
     if (fd < 0) return last_error();

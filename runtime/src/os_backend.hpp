@@ -39,6 +39,9 @@ public:
 protected:
     int wake_fd() const noexcept { return wake_fd_; }
     bool manual_time() const noexcept { return clock_ != nullptr; }
+    // How long a wait for `deadline` may sleep. Of one that is far off, a little less: a cheap reading of the clock
+    // does, and the next wait is exact.
+    Duration time_until(Instant deadline) const noexcept;
 
 private:
     ManualClock* clock_;

@@ -124,7 +124,7 @@ void RuntimeState::choose_backend() {
     }
 }
 
-void RuntimeState::advance_stop() noexcept {
+void RuntimeState::handle_stop() noexcept {
     const unsigned requests = stop_requests.load(std::memory_order_acquire);
     const Phase now_in = phase.load(std::memory_order_relaxed);
     const bool begin = now_in == Phase::running && main_ended.load(std::memory_order_acquire);

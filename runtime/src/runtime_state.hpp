@@ -87,7 +87,11 @@ public:
     void log_lines(std::string_view text) const;  // nothing when there is no sink
 
     // Worker 0.
-    void advance_stop() noexcept;
+    void advance_stop() noexcept {
+        if (stop_requests.load(std::memory_order_acquire) != requests_handled_ ||
+            main_ended.load(std::memory_order_acquire)) [[unlikely]]
+            handle_stop();
+    }
     // The worker of the last task of the root scope.
     void finish() noexcept;
 
@@ -96,6 +100,7 @@ private:
         RuntimeState* state = nullptr;
     };
     void choose_backend();
+    void handle_stop() noexcept;
     void begin_draining() noexcept;
     void grace_passed() noexcept;
     void begin_cancelling() noexcept;

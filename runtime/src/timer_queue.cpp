@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "runtime/src/timer_queue.hpp"
 
+#include <algorithm>
 #include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -45,6 +46,7 @@ void TimerQueue::unmark(unsigned slot) noexcept {
 void TimerQueue::insert(TimerNode& node, std::uint16_t where) {
     Slot& to = slots_[where];
     to.push_back(&node);
+    earliest_ = std::min(earliest_, node.when);
     node.where = where;
     node.position = static_cast<std::uint32_t>(to.size() - 1);
     if (where == in_heap)
@@ -78,6 +80,7 @@ void TimerQueue::arm(TimerNode& node, Instant when) {
     if (node.armed()) {
         if (node.where == where && where != in_heap) {
             node.when = when;
+            earliest_ = std::min(earliest_, when);
             return;
         }
         cancel(node);
@@ -130,10 +133,10 @@ Instant TimerQueue::next() noexcept {
         const unsigned slot = first_in_use();
         const Instant begin = begin_of(slot);
         if (!heap_.empty() && heap_.front()->when <= begin) break;
-        if (slots_[slot].size() > few) return begin;
+        if (slots_[slot].size() > few) return earliest_ = begin;
         empty_slot(slot, true);
     }
-    return heap_.empty() ? Instant::max() : heap_.front()->when;
+    return earliest_ = heap_.empty() ? Instant::max() : heap_.front()->when;
 }
 
 void TimerQueue::expire(Instant now) noexcept {

@@ -68,6 +68,9 @@ public:
     }
 
     bool empty() const noexcept { return size_ == 0; }
+    // Whether expire(until) may have something to do. Cheap, and true too often when the earliest timer was cancelled
+    // or has fired, until next() was asked.
+    bool may_expire(Instant until) const noexcept { return size_ > 0 && earliest_ <= until; }
     std::size_t size() const noexcept { return size_; }
     // When expire() has something to do: not later than the earliest timer, and exact unless many are due close to it.
     // Instant::max() when there is nothing to wait for. Running out of memory here or in expire() ends the program.
@@ -116,8 +119,9 @@ private:
     void sift_up(std::size_t position) noexcept;
     void sift_down(std::size_t position) noexcept;
 
-    Instant now_;    // of the latest expire()
-    Tick base_ = 0;  // its tick; what is due in it or before is in the heap
+    Instant now_;                        // of the latest expire()
+    Tick base_ = 0;                      // its tick; what is due in it or before is in the heap
+    Instant earliest_ = Instant::max();  // no timer is armed for an earlier instant
     std::size_t size_ = 0;
     std::uint32_t levels_in_use_ = 0;             // a bit for each level that has a slot in use
     std::array<std::uint64_t, levels> in_use_{};  // a bit for each slot that is not empty

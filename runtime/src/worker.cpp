@@ -74,10 +74,11 @@ void Worker::run_tasks() noexcept {
     bump(passes_);
     publish_counters();
     if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
-    ticks_ = ticks_of(backend_->coarse_now());
+    const Instant about = backend_->coarse_now();
+    ticks_ = ticks_of(about);
     take_inbox();
     stamp_renewals();  // of receives that have come home: before the expiry looks at what they have renewed
-    if (!timers_.empty()) timers_.expire(now());
+    if (timers_.may_expire(about + Backend::coarse_lag)) timers_.expire(now());
     resume_tasks();
     stamp_renewals();
 }
@@ -380,6 +381,13 @@ void Worker::feed_starved() noexcept {
 
 bool Worker::look_at_stop() noexcept {
     if (index_ == 0) runtime_.advance_stop();
+    if (runtime_.phase.load(std::memory_order_acquire) == RuntimeState::Phase::running &&
+        !runtime_.finishing.load(std::memory_order_acquire)) [[likely]]
+        return false;
+    return follow_stop();
+}
+
+bool Worker::follow_stop() noexcept {
     const auto phase = runtime_.phase.load(std::memory_order_acquire);
     bool changed = false;
     if (phase >= RuntimeState::Phase::draining && !draining_) {

@@ -201,7 +201,8 @@ private:
     bool spin() noexcept;
     void woken() noexcept;
     bool nothing_arrived() const noexcept;
-    bool look_at_stop() noexcept;
+    bool look_at_stop() noexcept;  // true: it has changed something
+    bool follow_stop() noexcept;
     void stop_resources(Resource::Stop stop) noexcept;
     void orphan_retired() noexcept;
     void publish_counters() noexcept;

@@ -29,6 +29,7 @@
 #include <chainring/result.hpp>
 #include <chainring/socket_options.hpp>
 #include <chainring/task.hpp>
+#include <chainring/trap.hpp>
 
 #include <cstddef>
 #include <memory>
@@ -150,7 +151,10 @@ private:
     friend class Listener;
     friend class detail::FrameSource;
     explicit Link(detail::LinkState* state) noexcept : state_(state) {}
-    detail::LinkState* state() const noexcept;  // traps when empty
+    detail::LinkState* state() const noexcept {
+        CHAINRING_REQUIRE(state_, "an empty Link was used");
+        return state_;
+    }
     void drop() noexcept;
 
     detail::LinkState* state_ = nullptr;

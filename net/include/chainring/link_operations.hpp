@@ -148,10 +148,14 @@ public:
         stamps_ = true;
         return static_cast<RecvOp&&>(*this);
     }
-    Result<Chunk> await_resume() noexcept;
+    Result<Chunk> await_resume() noexcept {
+        if (!satisfied_) return error();
+        return Chunk(chain_, bytes_);
+    }
 
 private:
     static const Kind kind;
+    std::size_t bytes_ = 0;  // in the chain
 };
 
 class [[nodiscard]] RecvIntoOp : public detail::ReadOp, public detail::Limited<RecvIntoOp> {

@@ -149,12 +149,13 @@ void EpollBackend::wait(Instant deadline) noexcept {
     // What was delivered makes tasks runnable, and those come first; but not for ever before a look at the edges.
     if (delivered && ++skipped_ < 8) return;
     skipped_ = 0;
-    if (delivered || queue_head_ || (deadline != Instant::max() && deadline <= now())) {
+    const bool timed = deadline != Instant::max();
+    const Duration left = timed ? time_until(deadline) : Duration::zero();
+    if (delivered || queue_head_ || (timed && left <= Duration::zero())) {
         collect(nullptr, false);
-    } else if (deadline == Instant::max() || manual_time()) {
+    } else if (!timed || manual_time()) {
         collect(nullptr, true);
     } else {
-        const Duration left = std::max(Duration::zero(), Duration(deadline - now()));
         timespec timeout{};
         timeout.tv_sec = left.count() / 1'000'000'000;
         timeout.tv_nsec = left.count() % 1'000'000'000;

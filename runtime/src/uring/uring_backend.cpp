@@ -246,20 +246,20 @@ void UringBackend::poll() noexcept {
 
 void UringBackend::wait(Instant deadline) noexcept {
     before_enter();
-    if (cancelled_ || pending_head_ || io_uring_cq_ready(&ring_) > 0 ||
-        (deadline != Instant::max() && deadline <= now())) {
+    const bool timed = deadline != Instant::max();
+    const Duration left = timed ? time_until(deadline) : Duration::zero();
+    if (cancelled_ || pending_head_ || io_uring_cq_ready(&ring_) > 0 || (timed && left <= Duration::zero())) {
         poll();
         return;
     }
     io_uring_cqe* first = nullptr;
     int waited = 0;
-    if (deadline == Instant::max() || manual_time()) {
+    if (!timed || manual_time()) {
         waited = io_uring_submit_and_wait_timeout(&ring_, &first, 1, nullptr, nullptr);
     } else {
-        const Duration left = deadline - now();
         __kernel_timespec timeout{};
-        timeout.tv_sec = std::max<long long>(0, left.count() / 1'000'000'000);
-        timeout.tv_nsec = std::max<long long>(0, left.count() % 1'000'000'000);
+        timeout.tv_sec = left.count() / 1'000'000'000;
+        timeout.tv_nsec = left.count() % 1'000'000'000;
         waited = io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
     }
     if (waited == -EINTR) let_signals_in();
