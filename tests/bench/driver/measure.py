@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from . import processes
 
-WARM_UP = 0.2          # seconds
-START_AND_STOP = 0.1   # seconds that a run takes besides
+WARM_UP = 0.2           # seconds
+START_AND_STOP = 0.1    # seconds that a run takes besides
+BETWEEN_YARDSTICKS = 2  # runs of other servers, at most
 
 
 class LoadError(Exception):
@@ -115,23 +116,29 @@ class Generator:
 class Campaign:
     """All pairs of all cells over servers that are all running; only one of them has work at a time.
 
-    A round of a cell runs the server under test, and the peers, between the two yardsticks; the next round has the
-    opposite order, so that neither member of a pair always goes first. Two things disqualify a measurement, and neither
-    looks at the server under test:
+    A round of a cell runs the server under test, and the peers, between the two yardsticks, and the yardstick once more
+    after every second of them, only to see how fast the machine is; the next round has the opposite order, so that
+    neither member of a pair always goes first. Two things disqualify a measurement, and neither looks at the server
+    under test:
       - a run, in which tasks waited for a CPU (other work on this machine) for too large a part of its time;
-      - a round, in which the two yardsticks differ too much (in the figure `steady`): the machine has changed its speed,
-        as a virtual one does when its host has other work, which this machine's own pressure does not show.
+      - a round, in which the runs of the yardsticks differ too much (in the figure `steady`): the machine has changed
+        its speed, as a virtual one does when its host has other work, which this machine's own pressure does not show.
     """
 
     def __init__(self, generator, servers, options, cells=None, steady="req_s"):
         self._generator = generator
-        subject, first, last, *peers = servers
+        self._subject, first, last, *peers = servers
         self._yardsticks = [first, last]
-        self._order = [first, subject, *peers, last]
+        self._order = [first]
+        for number, server in enumerate([self._subject, *peers]):
+            if number and number % BETWEEN_YARDSTICKS == 0:
+                self._order.append(first)
+            self._order.append(server)
+        self._order.append(last)
         self._options = options
         self._steady = steady
         self.cells = cells or [Cell(n, s, d) for d in options.depths for n in options.conns for s in options.sizes]
-        self.planned = len(self.cells) * options.pairs * len(servers)
+        self.planned = len(self.cells) * options.pairs * len(self._order)
         # Repeats may at most double the whole; within that, each run and each round has its own bound.
         self._repeats_left = self.planned if options.repeats else 0
 
@@ -161,9 +168,14 @@ class Campaign:
         for attempt in range(self._options.repeats + 1):
             if attempt and not self._may_repeat(len(order)):
                 break
-            runs = {server.name: self._run(server, cell) for server in order}
-            low, high = sorted(runs[server.name][self._steady] for server in self._yardsticks)
-            drift = (high / low - 1) * 100 if low else math.inf
+            runs, measured = {}, []
+            for server in order:
+                figures = self._run(server, cell)
+                if server in self._yardsticks:
+                    measured.append(figures[self._steady])
+                if server.name not in runs or self._subject.name not in runs:  # of several, the one near the subject's
+                    runs[server.name] = figures
+            drift = (max(measured) / min(measured) - 1) * 100 if min(measured) else math.inf
             if drift < least_drift:
                 best, least_drift = runs, drift
             if drift <= self._options.max_drift:
