@@ -77,7 +77,8 @@ def several_addresses_have_many_times_as_many_to_one_port():
         held, each = echo.fds() - fds, (echo.rss() - base) / count
         print(f"  {count} connections to one port in {took:.1f} s; {each:.0f} bytes of user memory each")
         check(held == count, f"{held} connections")
-        check(SANITIZED or each < 2 * KIB, f"{each:.0f} bytes each")
+        # A byte that comes before its receive waits in a block of 4 KiB, which the heap keeps; many_links measures Links.
+        check(SANITIZED or each < 6 * KIB, f"{each:.0f} bytes each")
         for client in clients:
             client.close()
         echo.back_to(fds, "after all of them", 30)
