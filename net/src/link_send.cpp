@@ -274,10 +274,14 @@ bool LinkState::gather() noexcept {
     gathered_ = 0;
     send_op().gathered = false;
     const SendUnit& first = *out_head_;
-    if (!first.next && (first.kind == SendUnit::Kind::bytes || first.kind == SendUnit::Kind::payload)) {
-        send_op().data = first.kind == SendUnit::Kind::payload ? payload_of(first) : first.source;
+    const bool single_piece = first.kind == SendUnit::Kind::bytes || first.kind == SendUnit::Kind::payload ||
+                              (first.kind == SendUnit::Kind::segments && !segments_of(first)->next);
+    if (single_piece && !first.next) {
+        const Segment* segment = first.kind == SendUnit::Kind::segments ? segments_of(first) : nullptr;
+        const void* bytes = first.kind == SendUnit::Kind::payload ? payload_of(first) : first.source;
+        send_op().data = segment ? segment->data : bytes;
         send_op().size = std::min(first.left, Gather::max_bytes);
-        send_op().nowait = false;
+        send_op().nowait = segment && segment->pool;
         gathered_ = 1;
         return true;
     }

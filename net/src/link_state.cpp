@@ -16,8 +16,9 @@ namespace {
 }  // namespace
 
 LinkState::LinkState(Worker& home_worker, int fd) noexcept
-    : Resource(home_worker), LinkRecv(OperationKind::recv, &endpoint_), LinkSend(&endpoint_) {
+    : Resource(home_worker), LinkRecv(OperationKind::recv, nullptr), LinkSend(nullptr) {
     endpoint_.fd = fd;
+    recv_op().endpoint = send_op().endpoint = &endpoint_;
     flush = [](FlushNode& node) noexcept { static_cast<LinkState&>(node).flush_node(); };
     fire = [](TimerNode& node) noexcept { static_cast<LinkState&>(static_cast<RenewedTimer&>(node)).on_timer(); };
     recv_op().complete = [](Operation& operation, Completion completion) noexcept {

@@ -78,7 +78,7 @@ void Worker::run_tasks() noexcept {
     ticks_ = ticks_of(about);
     take_inbox();
     stamp_renewals();  // of receives that have come home: before the expiry looks at what they have renewed
-    if (timers_.may_expire(about + Backend::coarse_lag)) timers_.expire(now());
+    if (timers_.may_expire(after(about, Backend::coarse_lag))) timers_.expire(now());
     resume_tasks();
     stamp_renewals();
 }

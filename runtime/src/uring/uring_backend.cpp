@@ -128,13 +128,10 @@ bool UringBackend::make_room(unsigned keep) noexcept {
     return io_uring_sq_space_left(&ring_) > keep;
 }
 
-// io_uring_get_sqe(3) for a ring of plain entries that no kernel thread polls. The queue's head is the kernel's, which
-// moves it in our enters only.
 inline io_uring_sqe* UringBackend::take_entry(unsigned keep) noexcept {
-    io_uring_sq& queue = ring_.sq;
-    if (queue.sqe_tail - *queue.khead + keep >= queue.ring_entries && !make_room(keep)) [[unlikely]]
+    if (io_uring_sq_space_left(&ring_) <= keep && !make_room(keep)) [[unlikely]]
         return nullptr;
-    return &queue.sqes[queue.sqe_tail++ & queue.ring_mask];
+    return io_uring_get_sqe(&ring_);  // some releases of liburing clear the entry here, others where it is filled
 }
 
 inline bool UringBackend::prepare(Operation& operation) noexcept {
