@@ -3,9 +3,9 @@
 // them. Segments are walked with a window that carries the last delimiter.size() - 1 bytes over their edges.
 //
 // The walk begins at `resume_`, the last heap segment that begins within what is done with. Only those are remembered:
-// they are neither moved nor replaced while they are unread, as lent ones are that spill. Small arrivals are gathered
-// in heap segments, so what is walked in vain is lent segments of more than LinkState's spill_small bytes that came one
-// after the other, fewer than three quarters of the pool.
+// they are neither moved nor replaced while they are unread, as lent ones are that spill. Small arrivals that stay are
+// gathered in heap segments, so what is walked in vain is lent segments of more than LinkState's spill_small bytes that
+// came one after the other, fewer than three quarters of the pool.
 #include <chainring/link_operations.hpp>
 
 #include "runtime/src/buffer_pool.hpp"

@@ -13,7 +13,6 @@ CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
 namespace {
-constexpr std::size_t spill_small = 2048;  // an unread segment up to this is copied, not kept lent
 constexpr std::size_t spill_block = 4096;  // heap segments that small ones are gathered in
 }  // namespace
 
@@ -168,7 +167,7 @@ void LinkState::queue_segment(Segment* segment) noexcept {
     }
     if (reader_) advance_reader();
     if (home().buffers().scarce()) [[unlikely]]
-        spill_lent(~std::size_t{0});
+        spill_lent();
     if (reader_) return;
     // A task that has been woken may be about to receive it: it is copied when that has not come to pass.
     if (small && has_lent_) {
@@ -218,10 +217,6 @@ void LinkState::spill_lent(std::size_t largest) noexcept {
         }
         segment = following;
     }
-}
-
-void LinkState::spill_small_lent() noexcept {
-    spill_lent(spill_small);
 }
 
 void LinkState::drop_unread() noexcept {

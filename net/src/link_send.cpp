@@ -317,7 +317,7 @@ inline bool LinkState::flush_lent_segment() noexcept {
 
 void LinkState::flush_node() noexcept {
     if (holds_small_) [[unlikely]]
-        spill_small_lent();
+        spill_lent(spill_small);
     if (flush_lent_segment()) [[likely]]
         return;
     flush_out();

@@ -33,6 +33,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <mutex>
 #include <string>
 #include <system_error>
@@ -153,7 +154,7 @@ public:
     const Segment* first_unread() const noexcept { return unread_head_; }
     Segment* take_all_unread() noexcept {
         if (home().buffers().scarce()) [[unlikely]]
-            spill_lent(~std::size_t{0});  // a Chunk may be kept for long
+            spill_lent();  // a Chunk may be kept for long
         has_lent_ = holds_small_ = false;
         unread_bytes_ = 0;
         unread_tail_ = nullptr;
@@ -197,6 +198,7 @@ private:
         remote_force = 32
     };
     enum Activity : std::uint8_t { received = 1, sent = 2 };
+    static constexpr std::size_t spill_small = 2048;  // an unread segment up to this is copied, not kept lent
 
     LinkState(Worker& home, int fd) noexcept;
     ~LinkState() override;
@@ -214,8 +216,7 @@ private:
     void queue_segment(Segment* segment) noexcept;
     void spill(const Segment& segment) noexcept;
     void stamp_arrivals() noexcept;
-    void spill_lent(std::size_t largest) noexcept;
-    void spill_small_lent() noexcept;
+    void spill_lent(std::size_t largest = std::numeric_limits<std::size_t>::max()) noexcept;
     void drop_unread() noexcept;
     void connection_lost(int error) noexcept;  // a send was told
     void doubt_end() noexcept;

@@ -174,15 +174,15 @@ inline bool Worker::resume(TaskContext& task) noexcept {
     task.set_worker(*this);
     running_.store(&task, std::memory_order_relaxed);
     if (!task.resume) [[unlikely]]
-        if (!(task.resume = Child::of(task).begin())) return end(task);
+        if (!(task.resume = Child::of(task).begin())) return ended(task);
     task.resume.resume();  // afterwards the task may be anywhere
     if (ended_) [[unlikely]]
-        return end(*std::exchange(ended_, nullptr));
+        return ended(*std::exchange(ended_, nullptr));
     left_task();
     return false;
 }
 
-bool Worker::end(TaskContext& task) noexcept {
+bool Worker::ended(TaskContext& task) noexcept {
     Child::of(task).clear();  // users' destructors: a part of the task, for reports
     left_task();
     task.scope->child_ended(Child::of(task));

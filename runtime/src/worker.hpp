@@ -191,7 +191,7 @@ private:
     void stamp_renewals() noexcept;
     void flush() noexcept;
     bool resume(TaskContext& task) noexcept;  // true: it has ended
-    bool end(TaskContext& task) noexcept;     // true
+    bool ended(TaskContext& task) noexcept;   // true
     void left_task() noexcept;
     bool find_task() noexcept;
     bool take_injected(std::size_t most) noexcept;

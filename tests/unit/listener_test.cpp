@@ -29,6 +29,19 @@ Task<> serve_echo(Listener* listener) {
     co_await listener->serve(echo);
 }
 
+// How many connections each of up to three workers serves.
+using PerWorker = std::array<std::atomic<int>, 3>;
+
+Task<> count(Link link, PerWorker* served) {
+    CHECK(link.home() == Runtime::current_worker());
+    ++(*served)[link.home()];
+    while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
+}
+
+Task<> serve_counting(Listener* listener, PerWorker* served) {
+    co_await listener->serve(count, served);
+}
+
 }  // namespace
 
 TEST_CASE("port 0 takes a free port, which the listener knows") {
@@ -221,19 +234,9 @@ TEST_CASE("round robin spreads connections evenly over the workers") {
             ListenOptions listening;
             listening.spread = spread;
             auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
-            std::array<std::atomic<int>, 3> at{};
+            PerWorker at{};
             Scope serving;
-            serving.spawn(
-                [](Listener* from, std::array<std::atomic<int>, 3>* counts) -> Task<> {
-                    co_await from->serve(
-                        [](Link link, std::array<std::atomic<int>, 3>* seen) -> Task<> {
-                            ++(*seen)[Runtime::current_worker()];
-                            CHECK(link.home() == Runtime::current_worker());
-                            while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
-                        },
-                        counts);
-                },
-                &listener, &at);
+            serving.spawn(serve_counting, &listener, &at);
             std::vector<Link> links;
             for (int client = 0; client < 30; ++client)
                 links.push_back((co_await Link::connect(listener.address())).value());
@@ -259,19 +262,9 @@ TEST_CASE("by_peer gives all connections of a peer to one worker") {
         auto unix_listener =
             (co_await Listener::bind("unix:@chainring-by-peer-" + std::to_string(::getpid()), listening)).value();
         for (Listener* target : {&listener, &unix_listener}) {
-            std::array<std::atomic<int>, 3> at{};
+            PerWorker at{};
             Scope serving;
-            serving.spawn(
-                [](Listener* from, std::array<std::atomic<int>, 3>* counts) -> Task<> {
-                    co_await from->serve(
-                        [](Link link, std::array<std::atomic<int>, 3>* seen) -> Task<> {
-                            CHECK(link.home() == Runtime::current_worker());
-                            ++(*seen)[link.home()];
-                            while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
-                        },
-                        counts);
-                },
-                target, &at);
+            serving.spawn(serve_counting, target, &at);
             std::vector<Link> links;
             for (int client = 0; client < 12; ++client)
                 links.push_back((co_await Link::connect(target->address())).value());
@@ -291,18 +284,9 @@ TEST_CASE("with reuse_port every worker listens and serves") {
         ListenOptions listening;
         listening.spread = Spread::reuse_port;
         auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
-        std::array<std::atomic<int>, 2> at{};
+        PerWorker at{};
         Scope serving;
-        serving.spawn(
-            [](Listener* from, std::array<std::atomic<int>, 2>* counts) -> Task<> {
-                co_await from->serve(
-                    [](Link link, std::array<std::atomic<int>, 2>* seen) -> Task<> {
-                        ++(*seen)[Runtime::current_worker()];
-                        while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
-                    },
-                    counts);
-            },
-            &listener, &at);
+        serving.spawn(serve_counting, &listener, &at);
         co_await sleep_for(5ms);
         std::vector<Link> links;
         for (int client = 0; client < 64; ++client)
