@@ -10,7 +10,7 @@ using namespace std::chrono_literals;
 
 Task<> echo(Link link) {
     while (auto chunk = co_await link.recv().within(10min))  // false at end of stream, error, timeout, stop
-        if (!co_await link.send(std::move(*chunk))) break;
+        if (!co_await link.forward(std::move(*chunk))) break;
 }
 
 Task<int> serve_echo(const CommandLine& options) {

@@ -197,6 +197,7 @@ bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noex
         error_ = Errc::cancelled;
         return false;
     }
+    if (awaits_ == Awaits::its_turn && link_->send_unawaited(*this)) return false;
     waits_in = kind == Kind::end_of_stream ? detail::WaitKind::shutdown_write : detail::WaitKind::send;
     done = on_done;
     cancel = end_early;

@@ -100,7 +100,11 @@ void LinkState::look_at_posts() noexcept {
     if (phase_ != Phase::open) refuse_posts();
     if (write_ends_) half_close_posts();  // of an Outbox that was made later
     queue_posts(TakePosts::early);
-    if (!send_op().armed && posts_waiting()) home().flush_later(*this);
+    if (!posts_waiting()) return;
+    if (send_op().armed)
+        expect_sent();
+    else
+        home().flush_later(*this);
 }
 
 void LinkState::queue_posts(Posts& posts, TakePosts moment) noexcept {

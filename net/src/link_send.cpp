@@ -280,7 +280,7 @@ bool LinkState::gather() noexcept {
         const Segment* segment = first.kind == SendUnit::Kind::segments ? segments_of(first) : nullptr;
         const void* bytes = first.kind == SendUnit::Kind::payload ? payload_of(first) : first.source;
         send_op().data = segment ? segment->data : bytes;
-        send_op().size = std::min(first.left, Gather::max_bytes);
+        send_op().size = static_cast<std::uint32_t>(std::min(first.left, Gather::max_bytes));
         send_op().nowait = segment && segment->pool;
         gathered_ = 1;
         return true;
@@ -294,35 +294,71 @@ bool LinkState::gather() noexcept {
     }
     send_op().gathered = true;
     send_op().message = &pieces->message;
-    send_op().size = pieces->bytes;
+    send_op().size = static_cast<std::uint32_t>(pieces->bytes);
     send_op().nowait = pieces->lent;
-    return true;
-}
-
-// All there is to send is one lent segment, as an echo's or a relay's chunk often is: begins to send it.
-inline bool LinkState::flush_lent_segment() noexcept {
-    SendUnit* const unit = out_head_;
-    if (!unit || send_op().armed || phase_ != Phase::open || fin_sent_ || unit->next) return false;
-    if (unit->kind != SendUnit::Kind::segments || unit->left == 0) return false;
-    const Segment& segment = *segments_of(*unit);
-    if (segment.next || !segment.pool) return false;
-    send_op().data = segment.data;
-    send_op().size = segment.size;
-    send_op().gathered = false;
-    send_op().nowait = true;
-    gathered_ = 1;
-    home().backend().submit(send_op());
     return true;
 }
 
 void LinkState::flush_node() noexcept {
     if (holds_small_) [[unlikely]]
         spill_lent(spill_small);
-    if (flush_lent_segment()) [[likely]]
-        return;
     flush_out();
     if (!in_flush_list && may_free()) delete this;  // the flush may have ended the Link and queued it again
 }
+
+// ---- unawaited sends
+
+namespace {
+
+// What an unawaited send has left.
+struct LeftUnit : SendUnit {
+    explicit LeftUnit(Segment& lent) noexcept {
+        kind = Kind::segments;
+        source = &lent;
+        left = lent.size;
+        done = [](SendUnit& unit, PackedError) noexcept {  // the Link keeps the error for whoever comes next
+            auto* segment = const_cast<Segment*>(segments_of(unit));
+            while (segment) std::exchange(segment, segment->next)->release();
+            delete static_cast<LeftUnit*>(&unit);
+        };
+    }
+};
+
+}  // namespace
+
+bool LinkState::send_unawaited(SendUnit& unit) noexcept {
+    if (send_op().armed || out_head_ || phase_ != Phase::open || write_ends_ || posts_waiting()) return false;
+    auto* const segment = const_cast<Segment*>(segments_of(unit));
+    if (!segment || segment->next || segment->pool != &home().buffers() || unit.left == 0) return false;
+    unit.source = nullptr;
+    unit.sent = std::exchange(unit.left, 0);
+    gathered_ = 0;
+    send_op().data = segment->data;
+    send_op().size = segment->size;
+    send_op().gathered = false;
+    send_op().nowait = true;
+    send_op().unawaited = segment;
+    home().backend().submit(send_op());
+    return true;
+}
+
+// It did not go as a whole, or the Link is closing: it goes on as a unit, in front of all others.
+void LinkState::await_again(Segment& segment, Completion completion) noexcept {
+    auto* const unit = new (std::nothrow) LeftUnit(segment);
+    if (!unit) {
+        segment.release();
+        abort();
+        finish_end();
+        return;
+    }
+    unit->next = out_head_;
+    out_head_ = unit;
+    if (!out_tail_) out_tail_ = unit;
+    gathered_ = 1;
+    on_sent_in_part(completion);
+}
+
+// ---- the end of a send
 
 // The one unit of the send in flight has gone, with nothing left to settle.
 inline void LinkState::everything_went(SendUnit& unit) noexcept {
@@ -342,6 +378,15 @@ inline void LinkState::everything_went(SendUnit& unit) noexcept {
 }
 
 void LinkState::on_sent(Completion completion) noexcept {
+    if (Segment* const segment = std::exchange(send_op().unawaited, nullptr)) [[likely]] {
+        if (static_cast<std::uint32_t>(completion.result) != send_op().size || phase_ != Phase::open) [[unlikely]]
+            return await_again(*segment, completion);
+        sent_short_ = false;
+        note_activity(sent);
+        home().buffers().take_back(*segment);
+        if (out_head_ || posts_waiting()) home().flush_later(*this);
+        return;
+    }
     if (gathered_ == 1 && completion.result > 0 && static_cast<std::size_t>(completion.result) == out_head_->left &&
         phase_ == Phase::open && !send_op().gathered) [[likely]] {
         sent_short_ = false;

@@ -124,7 +124,8 @@ void LinkState::begin_graceful_end(Wake reader_ends) noexcept {
 
 // Nothing may be left to send: then the next state is reached.
 void LinkState::flushed() noexcept {
-    if (phase_ != Phase::flushing || out_head_ || send_op().armed) return;
+    if (phase_ != Phase::flushing || out_head_) return;
+    if (send_op().armed) return expect_sent();
     if (!graceful_ || write_error_ || read_side_ != ReadSide::open) {
         if (closer_) closer_->peer_ended_ = !write_error_ && read_side_ == ReadSide::eof;
         end();
@@ -174,7 +175,10 @@ void LinkState::end() noexcept {
     home().unstarve(*this);
     Backend& backend = home().backend();
     backend.cancel(recv_op());
-    backend.cancel(send_op());
+    if (!send_op().unawaited)
+        backend.cancel(send_op());
+    else
+        backend.expect();  // it does not wait, and its sender was told that the Link has the bytes: let it go
     finish_end();
 }
 

@@ -12,7 +12,8 @@
 //
 // One byte in: the kernel fills a buffer of the worker's pool; on_recv() queues its segment and runs the waiting
 // receive's step; the task resumes in the same pass. One byte out: send() queues a unit; flush(), once per pass,
-// gathers units into one send operation; on_sent() completes those that have gone.
+// gathers units into one send operation; on_sent() completes those that have gone. A forward is begun at once, without
+// a unit, when nothing is to go before it; what the kernel does not take of it becomes one.
 //
 // Lent bytes never wait for the network: a gather that holds any is sent without waiting (MSG_DONTWAIT), and what the
 // kernel refuses is copied out before it is tried again. Unread segments are copied out (spilled) when they are small
@@ -165,6 +166,9 @@ public:
     void put_back(std::span<const std::byte> bytes, Instant arrived);  // in front of everything unread
 
     // Sending.
+    // Takes the bytes of a unit over, so that its sender need not wait, and begins to send them. False: something has
+    // to go before, or they are not one segment lent by this worker.
+    bool send_unawaited(SendUnit& unit) noexcept;
     void enqueue(SendUnit& unit) noexcept {
         // What was posted before goes before.
         if (unit.kind == SendUnit::Kind::end_of_stream) [[unlikely]]
@@ -233,7 +237,7 @@ private:
 
     // Sending (link_send.cpp)
     void flush_out() noexcept;
-    bool flush_lent_segment() noexcept;
+    void await_again(Segment& segment, Completion completion) noexcept;
     bool gather() noexcept;
     void on_sent(Completion completion) noexcept;
     void on_sent_in_part(Completion completion) noexcept;
@@ -249,11 +253,17 @@ private:
             home().flush_later(*this);
         else if (!send_op().nowait)
             copy_out(unit);  // it would wait behind a send that waits for the network
+        else
+            expect_sent();
         unit.next = nullptr;
         (out_tail_ ? out_tail_->next : out_head_) = &unit;
         out_tail_ = &unit;
     }
     static void copy_out(SendUnit& unit) noexcept;
+    // Something waits for the end of the send in flight.
+    void expect_sent() noexcept {
+        if (send_op().unawaited) home().backend().expect();
+    }
 
     // Posts (link_posts.cpp)
     enum class TakePosts : std::uint8_t { early, now, all };  // as OutboxCore has it

@@ -87,6 +87,8 @@ public:
     virtual void submit(Operation& operation) noexcept = 0;
     // Asks an armed operation to end soon; its terminal completion says how it did end. Idempotent.
     virtual void cancel(Operation& operation) noexcept = 0;
+    // Something waits for the completion of an unawaited send after all: wait() does not sleep before it is told.
+    void expect() noexcept { expected_ = true; }
 
     // Hands over what was submitted and delivers what has completed, without waiting; no system call when there is
     // nothing to hand over and nothing completed.
@@ -140,6 +142,7 @@ public:
 
 protected:
     // Bookkeeping of the implementations.
+    bool expected_ = false;
     void begin(Operation& operation) noexcept {
         operation.armed = true;
         operation.cancel_requested = false;

@@ -50,13 +50,14 @@ struct Operation {
 
     Endpoint* endpoint;
     void (*complete)(Operation&, Completion) noexcept = nullptr;
-    Operation* next_pending = nullptr;  // while it waits for room in the submission queue
+    Operation* next_pending = nullptr;  // while it waits for room in the submission queue, or is silent
     OperationKind kind;
     bool armed = false;             // from submit() to the terminal completion
     bool cancel_requested = false;  // since the last submit()
     bool pending = false;           // in the list of those that wait for room (sim: for the next poll)
     bool limited : 1 = false;       // uring: this submission carried its burst as a limit
     bool once : 1 = false;          // accept: ends with its first connection
+    bool silent : 1 = false;        // uring: the kernel tells a failure of it only
     std::uint8_t burst = 1;         // recv: how many times recv_burst
     std::uint16_t generation = 0;   // counts submissions: a completion of an earlier one is told apart
 
@@ -72,11 +73,14 @@ struct SendOperation : Operation {
         const void* data = nullptr;
         msghdr* message;  // when `gathered`: several pieces
     };
-    std::size_t size = 0;  // bytes in all
     bool gathered = false;
     // True: take what fits now and complete. False: complete when all bytes are taken (or on error or cancel).
     bool nowait = false;
-    std::size_t taken = 0;  // epoll, sim: bytes that the kernel has taken so far
+    std::uint32_t size = 0;   // bytes in all
+    std::uint32_t taken = 0;  // epoll, sim: bytes that the kernel has taken so far
+    // The bytes, when they are lent and whoever sent them has gone on; `nowait` then. Success may be told late, but
+    // before the backend sleeps if expect() was called.
+    Segment* unawaited = nullptr;
 
     // epoll, sim: notes that the kernel took `bytes` more and moves the message's pieces past them.
     void advance(std::size_t bytes) noexcept;

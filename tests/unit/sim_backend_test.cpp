@@ -80,7 +80,7 @@ struct Stage : World {
 Sending sending(Endpoint& at, std::span<const std::byte> data) {
     Sending made(&at);
     made.data = data.data();
-    made.size = data.size();
+    made.size = static_cast<std::uint32_t>(data.size());
     return made;
 }
 
@@ -129,7 +129,7 @@ struct Peer {
         if (transmit.armed || failed || sent == outgoing.size()) return;
         going.assign(outgoing.begin() + static_cast<std::ptrdiff_t>(sent), outgoing.end());
         transmit.data = going.data();
-        transmit.size = going.size();
+        transmit.size = static_cast<std::uint32_t>(going.size());
         backend.submit(transmit);
     }
     // Closes when everything has been said.

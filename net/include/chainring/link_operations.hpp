@@ -224,7 +224,9 @@ class [[nodiscard]] SendOp : detail::TimedWaiter, detail::SendUnit, public detai
 public:
     SendOp(detail::LinkState* link, std::span<const std::byte> bytes) noexcept;
     SendOp(detail::LinkState* link, std::span<const IoSlice> slices) noexcept;
-    SendOp(detail::LinkState* link, Chunk&& chunk) noexcept : link_(link) {
+    enum class Awaits : bool { the_kernel, its_turn };
+    SendOp(detail::LinkState* link, Chunk&& chunk, Awaits awaits = Awaits::the_kernel) noexcept
+        : link_(link), awaits_(awaits) {
         source = std::exchange(chunk.first_, nullptr);
         left = std::exchange(chunk.size_, 0);
         kind = Kind::segments;
@@ -248,7 +250,7 @@ public:
         if (error_) return std::error_code(error_);
         return SendUnit::sent;
     }
-    // After the await: how many bytes the kernel has taken, also when it ended with an error.
+    // After the await: how many bytes the kernel (of a forward: the Link) has taken, also when it ended with an error.
     std::size_t sent() const noexcept { return SendUnit::sent; }
 
 protected:
@@ -266,6 +268,7 @@ private:
     detail::LinkState* link_;
     detail::Limit limit_;
     detail::PackedError error_;
+    const Awaits awaits_ = Awaits::the_kernel;
 };
 
 namespace detail {

@@ -54,7 +54,7 @@ EpollBackend::~EpollBackend() {
 }
 
 void SendOperation::advance(std::size_t bytes) noexcept {
-    taken += bytes;
+    taken += static_cast<std::uint32_t>(bytes);
     if (!gathered) return;
     while (bytes > 0) {
         iovec& piece = *message->msg_iov;

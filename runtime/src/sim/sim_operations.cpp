@@ -109,7 +109,7 @@ int SimBackend::send_part(SendOperation& operation, std::size_t most) noexcept {
     most = std::min<std::size_t>(most, std::numeric_limits<int>::max());
     if (!operation.gathered) {
         const auto* data = static_cast<const std::byte*>(operation.data) + operation.taken;
-        return machine_.send(fd, {data, std::min(most, operation.size - operation.taken)});
+        return machine_.send(fd, {data, std::min<std::size_t>(most, operation.size - operation.taken)});
     }
     msghdr& message = *operation.message;
     while (message.msg_iovlen > 0 && message.msg_iov->iov_len == 0) {

@@ -156,6 +156,12 @@ inline bool UringBackend::prepare(Operation& operation) noexcept {
             break;
         case OperationKind::send: {
             auto& send = static_cast<SendOperation&>(operation);
+            if (send.unawaited) {
+                io_uring_prep_send(entry, fd, send.data, send.size, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
+                entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
+                keep_silent(send);
+                break;
+            }
             const int flags = MSG_NOSIGNAL | (send.nowait ? MSG_DONTWAIT : MSG_WAITALL);
             if (send.gathered)
                 io_uring_prep_sendmsg(entry, fd, send.message, static_cast<unsigned>(flags));
@@ -193,8 +199,9 @@ void UringBackend::wait_for_room(Operation& operation) noexcept {
 void UringBackend::prepare_pending() noexcept {
     while (pending_head_) {
         Operation& operation = *pending_head_;
+        Operation* const next = operation.next_pending;
         if (!prepare(operation)) return;
-        pending_head_ = operation.next_pending;
+        pending_head_ = next;
         if (!pending_head_) pending_tail_ = nullptr;
         operation.pending = false;
     }
@@ -245,7 +252,7 @@ void UringBackend::wait(Instant deadline) noexcept {
     before_enter();
     const bool timed = deadline != Instant::max();
     const Duration left = timed ? time_until(deadline) : Duration::zero();
-    if (cancelled_ || pending_head_ || io_uring_cq_ready(&ring_) > 0 || (timed && left <= Duration::zero())) {
+    if (!may_sleep() || (timed && left <= Duration::zero())) {
         poll();
         return;
     }
@@ -280,8 +287,44 @@ void UringBackend::deliver_cancelled() noexcept {
     }
 }
 
+bool UringBackend::may_sleep() const noexcept {
+    if (cancelled_ || pending_head_ || io_uring_cq_ready(&ring_) > 0) return false;
+    return !silent_head_ || !(expected_ || pool_->scarce());
+}
+
+// ---- silent sends
+
+inline void UringBackend::keep_silent(SendOperation& operation) noexcept {
+    operation.silent = true;
+    operation.next_pending = nullptr;
+    (silent_tail_ ? silent_tail_->next_pending : silent_head_) = &operation;
+    silent_tail_ = &operation;
+}
+
+// All, when the kernel has them all and each failure is in the completion queue; else none.
+inline Operation* UringBackend::take_silent() noexcept {
+    if (io_uring_sq_ready(&ring_) > 0) return nullptr;
+    if (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW) [[unlikely]]
+        return nullptr;
+    expected_ = false;
+    silent_tail_ = nullptr;
+    return std::exchange(silent_head_, nullptr);
+}
+
+// Those that have not failed have gone.
+inline void UringBackend::deliver_silent(Operation* first) noexcept {
+    while (first) {
+        auto& send = static_cast<SendOperation&>(*first);
+        first = first->next_pending;  // its owner may send again
+        if (!send.silent) continue;
+        send.silent = false;
+        deliver(send, Completion{static_cast<int>(send.size), false, nullptr});
+    }
+}
+
 void UringBackend::reap() noexcept {
     deliver_cancelled();
+    Operation* const silent = take_silent();
     // What completes meanwhile, in an enter that makes room, is there for the next call.
     const io_uring_cq& queue = ring_.cq;
     unsigned head = *queue.khead;
@@ -292,6 +335,7 @@ void UringBackend::reap() noexcept {
         on_entry(queue.cqes[head & queue.ring_mask]);
     }
     io_uring_smp_store_release(queue.khead, head);
+    deliver_silent(silent);
 }
 
 inline void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
@@ -312,8 +356,10 @@ inline void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
             completion.segment = segment;
         else
             segment->release();
-    } else if (entry.res == -EINVAL && was_refused(operation, completion)) [[unlikely]] {
-        return;
+    } else {
+        if (entry.res == -EINVAL && was_refused(operation, completion)) [[unlikely]]
+            return;
+        operation.silent = false;
     }
     deliver(operation, completion);
 }

@@ -11,6 +11,12 @@
 //
 // Submission queue full: the queue is handed to the kernel at once. If that does not make room either, operations wait
 // in an intrusive list; `reserved` entries are kept for cancels, so that ending never has to wait for beginning.
+//
+// An unawaited send is silent: the kernel makes a completion only when it fails (IOSQE_CQE_SKIP_SUCCESS). It never
+// waits, so the enter that hands it over has settled it (MSG_DONTWAIT: a full socket is a failure; MSG_WAITALL: so is a
+// part, whose size the completion tells). After that enter, silence is success. One enter so can hand an answer over
+// and sleep until the next request; the buffers of what was sent are back after the sleep, so it does not sleep on
+// many, nor when anybody waits for the outcome.
 #pragma once
 
 #include "runtime/src/os_backend.hpp"
@@ -66,6 +72,10 @@ private:
     void arm_wake() noexcept;
     void before_enter() noexcept;
     void deliver_cancelled() noexcept;
+    void keep_silent(SendOperation& operation) noexcept;
+    Operation* take_silent() noexcept;
+    void deliver_silent(Operation* first) noexcept;
+    bool may_sleep() const noexcept;
     void reap() noexcept;
     void on_entry(const io_uring_cqe& entry) noexcept;
     void on_own_entry(const io_uring_cqe& entry) noexcept;
@@ -76,7 +86,9 @@ private:
     std::unique_ptr<UringPool> pool_;
     Operation* pending_head_ = nullptr;  // wait for room in the submission queue, oldest first
     Operation* pending_tail_ = nullptr;
-    Operation* cancelled_ = nullptr;  // cancelled while pending; completed in the next poll
+    Operation* cancelled_ = nullptr;    // cancelled while pending; completed in the next poll
+    Operation* silent_head_ = nullptr;  // prepared, oldest first
+    Operation* silent_tail_ = nullptr;
     bool ring_open_ = false;
     bool wake_armed_ = false;
     bool detaching_ = false;

@@ -42,12 +42,12 @@ struct Run {
 
 Task<> echo(Link link) {
     while (auto chunk = co_await link.recv().within(10min))
-        if (!co_await link.send(std::move(*chunk))) break;
+        if (!co_await link.forward(std::move(*chunk))) break;
 }
 
 Task<> echo_without_limit(Link link) {
     while (auto chunk = co_await link.recv())
-        if (!co_await link.send(std::move(*chunk))) break;
+        if (!co_await link.forward(std::move(*chunk))) break;
 }
 
 // Sends a request on each connection, takes the answers when all are there, and so on; then closes them.

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: BSL-1.0
+// Forwards: what has been received is handed over to be sent, and its task goes on.
+#include "tests/unit/support.hpp"
+
+#include <atomic>
+#include <poll.h>
+#include <thread>
+#include <vector>
+
+using namespace support;
+
+namespace {
+
+// A chunk of one piece, as it came.
+Task<Chunk> receive(Pair* pair, std::string_view text) {
+    (co_await pair->far.send(text)).value();
+    auto chunk = (co_await pair->near.recv()).value();
+    REQUIRE(chunk.size() == text.size());
+    co_return chunk;
+}
+
+Task<> note(bool* ran) {
+    *ran = true;
+    co_return;
+}
+
+Task<> forward_all(Link link) {
+    while (auto chunk = co_await link.recv())
+        if (!co_await link.forward(std::move(*chunk))) co_return;
+}
+
+Task<> collect(Link* link, std::string* all) {
+    while (auto chunk = co_await link->recv()) *all += chunk->to_string();
+}
+
+std::string pattern(std::size_t size) {
+    std::string text(size, '\0');
+    for (std::size_t at = 0; at < size; ++at) text[at] = static_cast<char>(at * 2654435761U >> 11);
+    return text;
+}
+
+// A peer that is no part of the runtime, so that nothing of it wakes the worker: all that it reads until the end of the
+// stream, and whether that came without five seconds of silence before it.
+struct Outsider {
+    std::string all;
+    std::atomic<bool> ended{false};
+    std::thread thread;
+    explicit Outsider(int fd)
+        : thread([this, fd] {
+              pollfd look{fd, POLLIN, 0};
+              char room[4096];
+              while (!ended && ::poll(&look, 1, 5000) == 1) {
+                  const ssize_t got = ::recv(fd, room, sizeof room, 0);
+                  ended = got <= 0;
+                  if (got > 0) all.append(room, static_cast<std::size_t>(got));
+              }
+              ::close(fd);
+          }) {}
+};
+
+}  // namespace
+
+TEST_CASE("a forward does not suspend its task; a second one waits for its turn" * not_misbehaving()) {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        Chunk first = co_await receive(&pair, "first ");
+        bool other_ran = false;
+        Scope scope;
+        scope.spawn(note, &other_ran);
+        auto taken = co_await pair.near.forward(std::move(first));
+        CHECK(*taken == 6);
+        CHECK(!other_ran);
+        CHECK((co_await recv_text(&pair.far, 6)) == "first ");
+        co_await scope.join();
+
+        Chunk second = co_await receive(&pair, "second ");
+        Chunk third = co_await receive(&pair, "third");
+        other_ran = false;
+        Scope again;
+        again.spawn(note, &other_ran);
+        (co_await pair.near.forward(std::move(second))).value();
+        CHECK(!other_ran);
+        (co_await pair.near.forward(std::move(third))).value();
+        CHECK(other_ran);
+        CHECK((co_await recv_text(&pair.far, 12)) == "second third");
+        co_await again.join();
+    });
+}
+
+TEST_CASE("a forward of nothing, of bytes on the heap and of several pieces is a send") {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        auto nothing = co_await pair.near.forward(Chunk());
+        CHECK(*nothing == 0);
+        const std::string text = pattern(100'000);
+        Scope scope;
+        std::string got;
+        scope.spawn(collect, &pair.far, &got);
+        (co_await pair.far.send(text)).value();
+        for (std::size_t left = text.size(); left > 0;) {
+            auto chunk = (co_await pair.near.recv()).value();
+            left -= chunk.size();
+            const std::size_t size = chunk.size();
+            auto taken = co_await pair.near.forward(std::move(chunk));
+            CHECK(*taken == size);
+        }
+        (co_await pair.near.shutdown_write()).value();
+        co_await scope.join();
+        CHECK(got == text);
+    });
+}
+
+TEST_CASE("what follows a forward goes behind it: a send, a post, a half close" * not_simulated()) {
+    in_runtime([]() -> Task<> {
+        for (int round = 0; round < 20; ++round) {
+            auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+            const int fd = co_await plain::connect(listener.address());
+            REQUIRE(fd >= 0);
+            Link link = (co_await listener.accept()).value();
+            plain::send(fd, "a");
+            auto chunk = (co_await link.recv()).value();
+            Outbox outbox = link.outbox();
+            Outsider peer(fd);
+            (co_await link.forward(std::move(chunk))).value();
+            if (round % 2 == 0) (co_await link.send("b")).value();
+            CHECK(outbox.post(Payload(std::string("c"))) == Posted::queued);
+            if (round % 4 < 2) (co_await link.shutdown_write()).value();
+            if (round % 3 == 0)
+                co_await link.close();
+            else
+                CHECK((co_await link.close_gracefully(4s)));
+            peer.thread.join();
+            CHECK(peer.ended);
+            CHECK(peer.all == (round % 2 == 0 ? "abc" : "ac"));
+        }
+    });
+}
+
+TEST_CASE("a post alone behind a forward does not wait for the next event" * not_simulated()) {
+    in_runtime([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        const int fd = co_await plain::connect(listener.address());
+        REQUIRE(fd >= 0);
+        Link link = (co_await listener.accept()).value();
+        OutboxOptions newest;
+        newest.slow_receiver = SlowReceiver::latest_only;  // is taken when nothing else is being sent
+        Outbox outbox = link.outbox(newest);
+        plain::send(fd, "a");
+        auto chunk = (co_await link.recv()).value();
+        (co_await link.forward(std::move(chunk))).value();
+        CHECK(outbox.post(Payload(std::string("b"))) == Posted::queued);
+        (co_await outbox.drained().within(4s)).value();
+        char both[2] = {};
+        CHECK(::recv(fd, both, 2, MSG_WAITALL) == 2);
+        CHECK(std::string_view(both, 2) == "ab");
+        ::close(fd);
+    });
+}
+
+TEST_CASE("a handler of serve may end after a forward: the peer gets it, then the end" * not_simulated()) {
+    in_runtime([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        Scope serving;
+        serving.spawn(
+            [](Listener* from) -> Task<> {
+                co_await from->serve([](Link link) -> Task<> {
+                    auto chunk = co_await link.recv();
+                    if (chunk) (co_await link.forward(std::move(*chunk))).value();
+                });
+            },
+            &listener);
+        for (int round = 0; round < 10; ++round) {
+            const int fd = co_await plain::connect(listener.address());
+            REQUIRE(fd >= 0);
+            plain::send(fd, "all of it");
+            Outsider peer(fd);
+            while (Runtime::current().metrics(0).links == 0) co_await yield();
+            while (Runtime::current().metrics(0).links > 0 && !peer.ended) (void)co_await sleep_for(1ms);
+            peer.thread.join();
+            CHECK(peer.ended);
+            CHECK(peer.all == "all of it");
+        }
+        serving.cancel();
+        co_await serving.join();
+    });
+}
+
+TEST_CASE("a peer that does not read is one forward ahead, and gets everything when it reads") {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        Scope scope;
+        scope.spawn(forward_all, std::move(pair.near));
+        const std::string text = pattern(24'000'000);
+        std::string got;
+        bool all_sent = false;
+        scope.spawn(
+            [](Link* link, const std::string* data, bool* sent) -> Task<> {
+                (co_await link->send(*data)).value();
+                *sent = true;
+                (co_await link->shutdown_write()).value();
+            },
+            &pair.far, &text, &all_sent);
+        co_await passes(200);
+        CHECK(!all_sent);  // nobody reads what comes back
+        co_await collect(&pair.far, &got);
+        co_await scope.join();
+        CHECK(got == text);
+    });
+}
+
+TEST_CASE("a forward that cannot be sent is told by the next send, and by the half close") {
+    for (const bool half_close : {false, true})
+        in_runtime([half_close]() -> Task<> {
+            auto pair = co_await connected();
+            Chunk kept = co_await receive(&pair, "x");
+            pair.far.abort();
+            auto told = co_await pair.near.recv();  // the reset has come
+            CHECK(!told);
+            (co_await pair.near.forward(std::move(kept))).value();
+            const bool sent =
+                half_close ? bool(co_await pair.near.shutdown_write()) : bool(co_await pair.near.send("y"));
+            CHECK(!sent);
+            CHECK(!co_await pair.near.forward(Chunk()));
+        });
+}
+
+TEST_CASE("a cancelled task forwards nothing") {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        Chunk kept = co_await receive(&pair, "x");
+        std::error_code told;
+        Scope scope;
+        scope.spawn(
+            [](Link* link, Chunk chunk, std::error_code* error) -> Task<> {
+                (void)co_await sleep_for(1h);
+                *error = (co_await link->forward(std::move(chunk))).error();
+            },
+            &pair.near, std::move(kept), &told);
+        co_await passes(2);
+        scope.cancel();
+        co_await scope.join();
+        CHECK(told == Errc::cancelled);
+        CHECK((co_await pair.far.recv().within(10ms)).error() == Errc::timed_out);
+    });
+}
+
+TEST_CASE("few receive buffers are enough for many that forward") {
+    for (const unsigned buffers : {2U, 8U}) {
+        RuntimeOptions options = one_worker();
+        options.recv_buffers = buffers;
+        options.recv_buffer_size = 1024;
+        in_runtime_with(options, []() -> Task<> {
+            std::vector<Pair> pairs;
+            for (int made = 0; made < 60; ++made) pairs.push_back(co_await connected());
+            Scope serving;
+            Scope asking;
+            int right = 0;
+            for (Pair& pair : pairs) {
+                serving.spawn(forward_all, std::move(pair.near));
+                asking.spawn(
+                    [](Link* link, int* equal) -> Task<> {
+                        for (int round = 0; round < 30; ++round) {
+                            const std::string question = std::to_string(round) + std::string(700, 'q');
+                            (co_await link->send(question)).value();
+                            if (co_await recv_text(link, question.size()) == question) ++*equal;
+                        }
+                        (co_await link->shutdown_write()).value();
+                    },
+                    &pair.far, &right);
+            }
+            co_await asking.join();
+            co_await serving.join();
+            CHECK(right == 60 * 30);
+        });
+    }
+}
