@@ -41,8 +41,7 @@ const detail::ReadOp::Kind RecvOp::kind = {[](detail::ReadOp& op) noexcept {
                                                auto& self = static_cast<RecvOp&>(op);
                                                const std::size_t bytes = self.link_->unread();
                                                if (bytes == 0) return false;
-                                               self.bytes_ = bytes;
-                                               self.chain_ = self.link_->take_all_unread();
+                                               self.take(self.link_->take_all_unread(), bytes);
                                                return true;
                                            },
                                            nullptr};
@@ -197,7 +196,6 @@ bool SendOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noex
         error_ = Errc::cancelled;
         return false;
     }
-    if (awaits_ == Awaits::its_turn && link_->send_unawaited(*this)) return false;
     waits_in = kind == Kind::end_of_stream ? detail::WaitKind::shutdown_write : detail::WaitKind::send;
     done = on_done;
     cancel = end_early;

@@ -72,14 +72,29 @@ void LinkState::pause_recv() noexcept {
     home().backend().cancel(recv_op());  // what arrives until its terminal completion is queued
 }
 
+// A plain receive waits: the segment is all that it gets.
+inline bool LinkState::hand_over(Segment& segment) noexcept {
+    if (!reader_ || !reader_->plain_ || unread_head_ || stamps_) return false;
+    if (home().buffers().scarce()) [[unlikely]]
+        return false;  // it is to be copied
+    RecvOp& op = static_cast<RecvOp&>(*std::exchange(reader_, nullptr));
+    op.take(&segment, segment.size);
+    op.claim.settle(Wake::completed);  // as wake_reader() has it
+    reader_kept_up_ = true;
+    resume(op);
+    return true;
+}
+
 void LinkState::on_recv(Completion completion) noexcept {
     if (!completion.segment) [[unlikely]]
         return on_recv_ended(completion);
     note_activity(received);
-    if (phase_ == Phase::open) [[likely]]
-        queue_segment(completion.segment);
-    else
-        completion.segment->release();  // nobody will receive it
+    if (!hand_over(*completion.segment)) {
+        if (phase_ == Phase::open) [[likely]]
+            queue_segment(completion.segment);
+        else
+            completion.segment->release();  // nobody will receive it
+    }
     if (!completion.more) on_recv_ended(completion);
 }
 

@@ -326,12 +326,10 @@ struct LeftUnit : SendUnit {
 
 }  // namespace
 
-bool LinkState::send_unawaited(SendUnit& unit) noexcept {
-    if (send_op().armed || out_head_ || phase_ != Phase::open || write_ends_ || posts_waiting()) return false;
-    auto* const segment = const_cast<Segment*>(segments_of(unit));
-    if (!segment || segment->next || segment->pool != &home().buffers() || unit.left == 0) return false;
-    unit.source = nullptr;
-    unit.sent = std::exchange(unit.left, 0);
+inline bool LinkState::send_unawaited(Segment* segment) noexcept {
+    if (send_op().armed || out_head_ || phase_ != Phase::open || write_ends_ || write_error_ || posts_waiting())
+        return false;
+    if (!segment || segment->next || segment->pool != &home().buffers()) return false;
     gathered_ = 0;
     send_op().data = segment->data;
     send_op().size = segment->size;
@@ -357,6 +355,28 @@ void LinkState::await_again(Segment& segment, Completion completion) noexcept {
     gathered_ = 1;
     on_sent_in_part(completion);
 }
+
+}  // namespace detail
+
+bool ForwardOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    const Given given = given_;
+    detail::TaskContext& task = *node.context;
+    if (given.link->at_home(task) && !task.is_cancelled() && given.link->send_unawaited(given.chain)) [[likely]] {
+        stage_ = Stage::taken;
+        return false;
+    }
+    ::new (&send_) SendOp(given.link, given.chain, given.size);
+    stage_ = Stage::sent;
+    send_.limit_ = given.limit;
+    return send_.start(node, handle);
+}
+
+void ForwardOp::clear() noexcept {
+    if (stage_ == Stage::given) ::new (&send_) SendOp(given_.link, given_.chain, given_.size);  // which gives them back
+    send_.~SendOp();
+}
+
+namespace detail {
 
 // ---- the end of a send
 

@@ -144,7 +144,7 @@ public:
         reader_kept_up_ = false;
         if (op.stamps_) [[unlikely]]
             stamp_arrivals();
-        op.satisfied_ = op.kind_->step(op);
+        if (unread_bytes_ > 0 || !op.plain_) op.satisfied_ = op.kind_->step(op);
         if (!op.satisfied_) return wait_for_data(op, node, handle);
         settle(op, Wake::completed);
         return false;
@@ -166,9 +166,9 @@ public:
     void put_back(std::span<const std::byte> bytes, Instant arrived);  // in front of everything unread
 
     // Sending.
-    // Takes the bytes of a unit over, so that its sender need not wait, and begins to send them. False: something has
-    // to go before, or they are not one segment lent by this worker.
-    bool send_unawaited(SendUnit& unit) noexcept;
+    // Takes a chain over, so that its sender need not wait, and begins to send it. False: something has to go before, or
+    // it is not one segment lent by this worker.
+    bool send_unawaited(Segment* chain) noexcept;
     void enqueue(SendUnit& unit) noexcept {
         // What was posted before goes before.
         if (unit.kind == SendUnit::Kind::end_of_stream) [[unlikely]]
@@ -217,6 +217,7 @@ private:
     void on_recv(Completion completion) noexcept;
     void on_recv_ended(Completion completion) noexcept;
     void append_unread(Segment* segment) noexcept;
+    bool hand_over(Segment& segment) noexcept;
     void queue_segment(Segment* segment) noexcept;
     void spill(const Segment& segment) noexcept;
     void stamp_arrivals() noexcept;

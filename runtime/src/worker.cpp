@@ -38,6 +38,7 @@ Worker::Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> b
       index_(index),
       backend_(std::move(backend)),
       buffers_(backend_->buffers()),
+      manual_time_(runtime.options.clock != nullptr),
       run_queue_(runtime.options.steal != Steal::never && runtime.options.workers > 1 ? &runtime.injection : nullptr),
       wake_cost_(runtime.options.spin),
       learns_spin_(runtime.learn_spin) {
@@ -321,16 +322,6 @@ void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept 
 }
 
 // ---- limits
-
-// A ManualClock costs nothing to read, and may be advanced before this pass ends: each limit begins at once then.
-void Worker::renew(RenewedTimer& timer, const Limit& limit) noexcept {
-    if (runtime_.options.clock) {
-        timers_.renew(timer, limit.from(now()));
-        return;
-    }
-    if (renewals_.full()) stamp_renewals();
-    renewals_.add(timer, limit);
-}
 
 void Worker::renew_now(RenewedTimer& timer, Duration duration) noexcept {
     stamp_renewals();

@@ -144,7 +144,13 @@ public:
     TimerQueue& timers() noexcept { return timers_; }
     // A RenewedTimer's deadline is set by a task that begins to wait (it then holds from the end of step 3), or at
     // once; whichever came last holds. It is cancelled before it goes.
-    void renew(RenewedTimer& timer, const Limit& limit) noexcept;
+    void renew(RenewedTimer& timer, const Limit& limit) noexcept {
+        if (renewals_.full()) [[unlikely]]
+            stamp_renewals();
+        renewals_.add(timer, limit);
+        if (manual_time_) [[unlikely]]
+            stamp_renewals();  // costs nothing, and the clock may be advanced before this pass ends
+    }
     void renew_now(RenewedTimer& timer, Duration duration) noexcept;
     void cancel(RenewedTimer& timer) noexcept;
     Instant now() const noexcept { return backend_->now(); }
@@ -212,7 +218,8 @@ private:
     std::unique_ptr<Backend> backend_;
     BufferPool& buffers_;  // the backend's
     TimerQueue timers_;
-    Renewals renewals_;  // of this step 3
+    Renewals renewals_;       // of this step 3
+    const bool manual_time_;  // a ManualClock
 
     RunQueue run_queue_;
     std::atomic<TaskContext*> running_{nullptr};  // the worker writes; a reporter that could not stop it reads

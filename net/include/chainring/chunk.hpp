@@ -62,6 +62,7 @@ private:
     friend class detail::LinkState;
     friend class detail::FrameSource;
     friend class SendOp;
+    friend class ForwardOp;
     friend class RecvOp;
     Chunk(detail::Segment* first, std::size_t size) noexcept : first_(first), size_(size) {}
     static const detail::Segment* next(const detail::Segment* segment) noexcept;

@@ -111,7 +111,7 @@ public:
     // read is not sent more than one chunk ahead. The bytes leave when the task next waits. As with bytes in the socket
     // itself, that they could not be sent is told by what the Link does next: later sends and forwards end with the
     // error, so does shutdown_write(), and a reset ends receives. Ends of the Link send them first, an abort tries to.
-    SendOp forward(Chunk&& chunk) noexcept { return SendOp(state(), std::move(chunk), SendOp::Awaits::its_turn); }
+    ForwardOp forward(Chunk&& chunk) noexcept { return ForwardOp(state(), std::move(chunk)); }
     // Sends shared bytes without copying them; the send keeps them until it has ended.
     SendOp send(Payload payload) noexcept { return SendOp(state(), std::move(payload)); }
 

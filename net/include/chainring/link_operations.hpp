@@ -82,6 +82,7 @@ protected:
     bool accumulates_ : 1 = false;  // leaves bytes in the queue while it waits for more
     bool satisfied_ : 1 = false;
     bool stamps_ : 1 = false;  // wants to know when its bytes have arrived
+    bool plain_ : 1 = false;   // a RecvOp: takes all there is, as it is
 
 private:
     static void arrive(InboxNode& node) noexcept;
@@ -136,7 +137,7 @@ class [[nodiscard]] RecvOp : public detail::ReadOp, public detail::Limited<RecvO
     friend class detail::Stoppable<RecvOp>;
 
 public:
-    explicit RecvOp(detail::LinkState* link) noexcept : ReadOp(link, kind) {}
+    explicit RecvOp(detail::LinkState* link) noexcept : ReadOp(link, kind) { plain_ = true; }
     // Goes on waiting while the runtime drains, for streams whose end the peer decides (a relay).
     RecvOp&& ignore_drain() && noexcept {
         ignore_drain_ = true;
@@ -154,7 +155,13 @@ public:
     }
 
 private:
+    friend class detail::LinkState;
     static const Kind kind;
+    void take(detail::Segment* chain, std::size_t bytes) noexcept {
+        chain_ = chain;
+        bytes_ = bytes;
+        satisfied_ = true;
+    }
     std::size_t bytes_ = 0;  // in the chain
 };
 
@@ -224,13 +231,8 @@ class [[nodiscard]] SendOp : detail::TimedWaiter, detail::SendUnit, public detai
 public:
     SendOp(detail::LinkState* link, std::span<const std::byte> bytes) noexcept;
     SendOp(detail::LinkState* link, std::span<const IoSlice> slices) noexcept;
-    enum class Awaits : bool { the_kernel, its_turn };
-    SendOp(detail::LinkState* link, Chunk&& chunk, Awaits awaits = Awaits::the_kernel) noexcept
-        : link_(link), awaits_(awaits) {
-        source = std::exchange(chunk.first_, nullptr);
-        left = std::exchange(chunk.size_, 0);
-        kind = Kind::segments;
-    }
+    SendOp(detail::LinkState* link, Chunk&& chunk) noexcept
+        : SendOp(link, std::exchange(chunk.first_, nullptr), std::exchange(chunk.size_, 0)) {}
     SendOp(detail::LinkState* link, Payload&& payload) noexcept;
     enum class EndOfStream : bool { yes };
     SendOp(detail::LinkState* link, EndOfStream) noexcept;
@@ -250,7 +252,7 @@ public:
         if (error_) return std::error_code(error_);
         return SendUnit::sent;
     }
-    // After the await: how many bytes the kernel (of a forward: the Link) has taken, also when it ended with an error.
+    // After the await: how many bytes the kernel has taken, also when it ended with an error.
     std::size_t sent() const noexcept { return SendUnit::sent; }
 
 protected:
@@ -259,6 +261,12 @@ protected:
 
 private:
     friend struct detail::LinkReports;
+    friend class ForwardOp;
+    SendOp(detail::LinkState* link, detail::Segment* chain, std::size_t bytes) noexcept : link_(link) {
+        source = chain;
+        left = bytes;
+        kind = Kind::segments;
+    }
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     static void arrive(detail::InboxNode& node) noexcept;
     void drop_source() noexcept;
@@ -268,7 +276,57 @@ private:
     detail::LinkState* link_;
     detail::Limit limit_;
     detail::PackedError error_;
-    const Awaits awaits_ = Awaits::the_kernel;
+};
+
+// A forward: as a rule it hands its bytes over and is done; when it has to wait it becomes a send.
+class [[nodiscard]] ForwardOp {
+public:
+    ForwardOp(detail::LinkState* link, Chunk&& chunk) noexcept
+        : given_{link, std::exchange(chunk.first_, nullptr), std::exchange(chunk.size_, 0), {}} {}
+    ForwardOp(const ForwardOp&) = delete;
+    ForwardOp& operator=(const ForwardOp&) = delete;
+    ~ForwardOp() {
+        if (stage_ != Stage::taken) [[unlikely]]
+            clear();
+    }
+
+    ForwardOp&& within(Duration duration) && noexcept {
+        given_.limit.within(duration);
+        return static_cast<ForwardOp&&>(*this);
+    }
+    ForwardOp&& until(Instant instant) && noexcept {
+        given_.limit.until(instant);
+        return static_cast<ForwardOp&&>(*this);
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    bool await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+        return start(handle.promise(), handle);
+    }
+    // The bytes handed over: all of them, or an error.
+    Result<std::size_t> await_resume() noexcept {
+        if (stage_ == Stage::taken) [[likely]]
+            return given_.size;
+        return send_.await_resume();
+    }
+
+private:
+    struct Given {
+        detail::LinkState* link;
+        detail::Segment* chain;
+        std::size_t size;
+        detail::Limit limit;
+    };
+    enum class Stage : std::uint8_t { given, taken, sent };
+    bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    void clear() noexcept;
+
+    union {  // as stage_ says; that the send is not made is what makes a forward cheap
+        Given given_;
+        SendOp send_;
+    };
+    Stage stage_ = Stage::given;
 };
 
 namespace detail {
