@@ -2,8 +2,10 @@
 // Forwards: what has been received is handed over to be sent, and its task goes on.
 #include "tests/unit/support.hpp"
 
+#include <array>
 #include <atomic>
 #include <poll.h>
+#include <sys/socket.h>
 #include <thread>
 #include <vector>
 
@@ -221,6 +223,39 @@ TEST_CASE("a forward that cannot be sent is told by the next send, and by the ha
                 half_close ? bool(co_await pair.near.shutdown_write()) : bool(co_await pair.near.send("y"));
             CHECK(!sent);
             CHECK(!co_await pair.near.forward(Chunk()));
+        });
+}
+
+TEST_CASE("a forward into a full socket does not wait for the network: its buffer comes back, an abort is at once" *
+          not_simulated()) {
+    for (const bool forwards : {true, false})
+        in_runtime([forwards]() -> Task<> {
+            std::array<int, 2> ends{};
+            REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+            Link link = Link::adopt(ends[0]).value();
+            plain::send(ends[1], "a");
+            auto chunk = (co_await link.recv()).value();
+            const std::string text(4096, 'x');
+            while (::send(ends[0], text.data(), text.size(), MSG_DONTWAIT) > 0) {
+            }
+            const auto late = co_await link.send("b").within(5ms);  // so that the backend knows that there is no room
+            CHECK(late.error() == Errc::timed_out);
+            Scope scope;
+            scope.spawn(
+                [](Link* on, Chunk bytes, bool forward) -> Task<> {
+                    if (forward)
+                        (co_await on->forward(std::move(bytes))).value();
+                    else
+                        (void)co_await on->send(std::move(bytes));
+                },
+                &link, std::move(chunk), forwards);
+            co_await passes(5);
+            CHECK(metrics().buffers_lent == 0);
+            link.abort();
+            co_await passes(5);
+            CHECK(metrics().links == 0);
+            ::close(ends[1]);
+            co_await scope.join();
         });
 }
 
