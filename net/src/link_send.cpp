@@ -339,6 +339,8 @@ bool LinkState::send_unawaited(SendUnit& unit) noexcept {
     send_op().nowait = true;
     send_op().unawaited = segment;
     home().backend().submit(send_op());
+    if (idle_on_ & sent) [[unlikely]]
+        expect_sent();  // the limit begins anew when it goes
     return true;
 }
 

@@ -259,6 +259,44 @@ TEST_CASE("a forward into a full socket does not wait for the network: its buffe
         });
 }
 
+TEST_CASE("a forward renews the limit on being idle when it goes, not when its worker next wakes" * not_simulated()) {
+    for (const bool limit_first : {true, false}) {
+        ManualClock clock;
+        RuntimeOptions options = one_worker();
+        options.clock = &clock;
+        in_runtime_with(
+            options,
+            [](ManualClock* time, bool first) -> Task<> {
+                auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+                const int fd = co_await plain::connect(listener.address());
+                REQUIRE(fd >= 0);
+                Link link = (co_await listener.accept()).value();
+                if (first) link.close_when_idle(10s, IdleMeans::nothing_received_or_sent);
+                plain::send(fd, "a");
+                auto chunk = (co_await link.recv()).value();
+                (co_await link.forward(std::move(chunk))).value();
+                if (!first) link.close_when_idle(10s, IdleMeans::nothing_received_or_sent);
+                std::atomic<bool> over{false};
+                bool ended = false;
+                std::thread peer([&over, &ended, fd, time] {
+                    char answer = 0;
+                    (void)!::recv(fd, &answer, 1, 0);  // the worker sleeps, or is about to
+                    time->advance(10s);
+                    pollfd look{fd, POLLIN, 0};
+                    ended = ::poll(&look, 1, 5000) == 1;
+                    ::close(fd);
+                    over = true;
+                });
+                auto more = co_await link.recv();
+                CHECK(more.error() == Errc::timed_out);
+                while (!over) co_await yield();
+                peer.join();
+                CHECK(ended);
+            },
+            &clock, limit_first);
+    }
+}
+
 TEST_CASE("a cancelled task forwards nothing") {
     in_runtime([]() -> Task<> {
         auto pair = co_await connected();
