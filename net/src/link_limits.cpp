@@ -50,6 +50,7 @@ void LinkState::take_limits(std::uint8_t bits) noexcept {
     to.idle_for.within(Duration(to.asked_idle.load(std::memory_order_relaxed)));
     idle_on_ =
         to.asked_means.load(std::memory_order_relaxed) == IdleMeans::nothing_received ? received : received | sent;
+    if (idle_on_ & sent) expect_sent();
     renew_idle();
 }
 

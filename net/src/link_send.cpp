@@ -337,6 +337,8 @@ inline bool LinkState::send_unawaited(Segment* segment) noexcept {
     send_op().nowait = true;
     send_op().unawaited = segment;
     home().backend().submit(send_op());
+    if (idle_on_ & sent) [[unlikely]]
+        expect_sent();  // the limit begins anew when it goes
     return true;
 }
 

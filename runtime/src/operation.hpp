@@ -79,7 +79,8 @@ struct SendOperation : Operation {
     std::uint32_t size = 0;   // bytes in all
     std::uint32_t taken = 0;  // epoll, sim: bytes that the kernel has taken so far
     // The bytes, when they are lent and whoever sent them has gone on; `nowait` then. Success may be told late, but
-    // before the backend sleeps if expect() was called.
+    // before the backend sleeps if expect() was called. Its owner neither submits nor frees it inside of its
+    // completion.
     Segment* unawaited = nullptr;
 
     // epoll, sim: notes that the kernel took `bytes` more and moves the message's pieces past them.

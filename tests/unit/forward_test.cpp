@@ -2,8 +2,10 @@
 // Forwards: what has been received is handed over to be sent, and its task goes on.
 #include "tests/unit/support.hpp"
 
+#include <array>
 #include <atomic>
 #include <poll.h>
+#include <sys/socket.h>
 #include <thread>
 #include <vector>
 
@@ -27,6 +29,7 @@ Task<> note(bool* ran) {
 Task<> forward_all(Link link) {
     while (auto chunk = co_await link.recv())
         if (!co_await link.forward(std::move(*chunk))) co_return;
+    co_await link.close();  // dropping the Link would reset the connection, and what is on its way with it
 }
 
 Task<> collect(Link* link, std::string* all) {
@@ -57,6 +60,15 @@ struct Outsider {
               ::close(fd);
           }) {}
 };
+
+// Runs fn() on a clock that stands still.
+template <class Fn>
+void in_still_time(Fn fn) {
+    ManualClock clock;
+    RuntimeOptions options = one_worker();
+    options.clock = &clock;
+    in_runtime_with(options, fn);
+}
 
 }  // namespace
 
@@ -110,8 +122,9 @@ TEST_CASE("a forward of nothing, of bytes on the heap and of several pieces is a
     });
 }
 
+// In still time: no timer wakes the worker either.
 TEST_CASE("what follows a forward goes behind it: a send, a post, a half close" * not_simulated()) {
-    in_runtime([]() -> Task<> {
+    in_still_time([]() -> Task<> {
         for (int round = 0; round < 20; ++round) {
             auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
             const int fd = co_await plain::connect(listener.address());
@@ -137,7 +150,7 @@ TEST_CASE("what follows a forward goes behind it: a send, a post, a half close" 
 }
 
 TEST_CASE("a post alone behind a forward does not wait for the next event" * not_simulated()) {
-    in_runtime([]() -> Task<> {
+    in_still_time([]() -> Task<> {
         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
         const int fd = co_await plain::connect(listener.address());
         REQUIRE(fd >= 0);
@@ -147,18 +160,56 @@ TEST_CASE("a post alone behind a forward does not wait for the next event" * not
         Outbox outbox = link.outbox(newest);
         plain::send(fd, "a");
         auto chunk = (co_await link.recv()).value();
+        Outsider peer(fd);
         (co_await link.forward(std::move(chunk))).value();
         CHECK(outbox.post(Payload(std::string("b"))) == Posted::queued);
-        (co_await outbox.drained().within(4s)).value();
-        char both[2] = {};
-        CHECK(::recv(fd, both, 2, MSG_WAITALL) == 2);
-        CHECK(std::string_view(both, 2) == "ab");
-        ::close(fd);
+        (void)co_await outbox.drained();
+        (void)co_await link.shutdown_write();
+        (void)co_await offload([](Outsider* from) { from->thread.join(); }, &peer);
+        CHECK(peer.ended);
+        CHECK(peer.all == "ab");
+    });
+}
+
+TEST_CASE("a graceful close behind a forward does not wait for the next event" * not_simulated()) {
+    in_still_time([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        const int fd = co_await plain::connect(listener.address());
+        REQUIRE(fd >= 0);
+        Link link = (co_await listener.accept()).value();
+        plain::send(fd, "a");
+        auto chunk = (co_await link.recv()).value();
+        Outsider peer(fd);
+        (co_await link.forward(std::move(chunk))).value();
+        const bool all = co_await link.close_gracefully(4s);
+        CHECK(all);
+        peer.thread.join();
+        CHECK(peer.ended);
+        CHECK(peer.all == "a");
+    });
+}
+
+TEST_CASE("an abort behind a forward does not wait for the next event" * not_simulated()) {
+    in_still_time([]() -> Task<> {
+        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+        const int fd = co_await plain::connect(listener.address());
+        REQUIRE(fd >= 0);
+        Link link = (co_await listener.accept()).value();
+        plain::send(fd, "a");
+        plain::shutdown_write(fd);
+        auto chunk = (co_await link.recv()).value();
+        const auto end = co_await link.recv();  // nothing is armed any more whose end would be an event
+        CHECK(end.error() == Errc::eof);
+        Outsider peer(fd);
+        (co_await link.forward(std::move(chunk))).value();
+        link.abort();
+        (void)co_await offload([](Outsider* from) { from->thread.join(); }, &peer);
+        CHECK(peer.ended);
     });
 }
 
 TEST_CASE("a handler of serve may end after a forward: the peer gets it, then the end" * not_simulated()) {
-    in_runtime([]() -> Task<> {
+    in_still_time([]() -> Task<> {
         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
         Scope serving;
         serving.spawn(
@@ -174,14 +225,22 @@ TEST_CASE("a handler of serve may end after a forward: the peer gets it, then th
             REQUIRE(fd >= 0);
             plain::send(fd, "all of it");
             Outsider peer(fd);
-            while (Runtime::current().metrics(0).links == 0) co_await yield();
-            while (Runtime::current().metrics(0).links > 0 && !peer.ended) (void)co_await sleep_for(1ms);
-            peer.thread.join();
+            (void)co_await offload([](Outsider* from) { from->thread.join(); }, &peer);
             CHECK(peer.ended);
             CHECK(peer.all == "all of it");
         }
         serving.cancel();
         co_await serving.join();
+    });
+}
+
+TEST_CASE("a forward behind a half close is an error at once" * not_misbehaving()) {
+    in_runtime([]() -> Task<> {
+        auto pair = co_await connected();
+        Chunk kept = co_await receive(&pair, "x");
+        (co_await pair.near.shutdown_write()).value();
+        const auto taken = co_await pair.near.forward(std::move(kept));
+        CHECK(taken.error() == std::errc::broken_pipe);
     });
 }
 
@@ -222,6 +281,77 @@ TEST_CASE("a forward that cannot be sent is told by the next send, and by the ha
             CHECK(!sent);
             CHECK(!co_await pair.near.forward(Chunk()));
         });
+}
+
+TEST_CASE("a forward into a full socket does not wait for the network: its buffer comes back, an abort is at once" *
+          not_simulated()) {
+    for (const bool forwards : {true, false})
+        in_runtime([forwards]() -> Task<> {
+            std::array<int, 2> ends{};
+            REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+            Link link = Link::adopt(ends[0]).value();
+            plain::send(ends[1], "a");
+            auto chunk = (co_await link.recv()).value();
+            const std::string text(4096, 'x');
+            while (::send(ends[0], text.data(), text.size(), MSG_DONTWAIT) > 0) {
+            }
+            const auto late = co_await link.send("b").within(5ms);  // so that the backend knows that there is no room
+            CHECK(late.error() == Errc::timed_out);
+            Scope scope;
+            scope.spawn(
+                [](Link* on, Chunk bytes, bool forward) -> Task<> {
+                    if (forward)
+                        (co_await on->forward(std::move(bytes))).value();
+                    else
+                        (void)co_await on->send(std::move(bytes));
+                },
+                &link, std::move(chunk), forwards);
+            co_await passes(5);
+            CHECK(metrics().buffers_lent == 0);
+            link.abort();
+            co_await passes(5);
+            CHECK(metrics().links == 0);
+            ::close(ends[1]);
+            co_await scope.join();
+        });
+}
+
+TEST_CASE("a forward renews the limit on being idle when it goes, not when its worker next wakes" * not_simulated()) {
+    for (const bool limit_first : {true, false}) {
+        ManualClock clock;
+        RuntimeOptions options = one_worker();
+        options.clock = &clock;
+        in_runtime_with(
+            options,
+            [](ManualClock* time, bool first) -> Task<> {
+                auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+                const int fd = co_await plain::connect(listener.address());
+                REQUIRE(fd >= 0);
+                Link link = (co_await listener.accept()).value();
+                if (first) link.close_when_idle(10s, IdleMeans::nothing_received_or_sent);
+                plain::send(fd, "a");
+                auto chunk = (co_await link.recv()).value();
+                (co_await link.forward(std::move(chunk))).value();
+                if (!first) link.close_when_idle(10s, IdleMeans::nothing_received_or_sent);
+                std::atomic<bool> over{false};
+                bool ended = false;
+                std::thread peer([&over, &ended, fd, time] {
+                    char answer = 0;
+                    (void)!::recv(fd, &answer, 1, 0);  // the worker sleeps, or is about to
+                    time->advance(10s);
+                    pollfd look{fd, POLLIN, 0};
+                    ended = ::poll(&look, 1, 5000) == 1;
+                    ::close(fd);
+                    over = true;
+                });
+                auto more = co_await link.recv();
+                CHECK(more.error() == Errc::timed_out);
+                while (!over) co_await yield();
+                peer.join();
+                CHECK(ended);
+            },
+            &clock, limit_first);
+    }
 }
 
 TEST_CASE("a cancelled task forwards nothing") {

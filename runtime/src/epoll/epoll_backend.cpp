@@ -95,8 +95,13 @@ void EpollBackend::submit(Operation& operation) noexcept {
     }
     const bool reads = operation.kind == OperationKind::accept || operation.kind == OperationKind::recv;
     (reads ? endpoint.reader : endpoint.writer) = &operation;
-    if (operation.kind == OperationKind::send) static_cast<SendOperation&>(operation).taken = 0;
-    if (reads ? endpoint.readable : endpoint.writable) enqueue(endpoint);
+    bool tries = reads ? endpoint.readable : endpoint.writable;
+    if (operation.kind == OperationKind::send) {
+        auto& send = static_cast<SendOperation&>(operation);
+        send.taken = 0;
+        tries |= send.nowait;  // the next edge may be far off
+    }
+    if (tries) enqueue(endpoint);
 }
 
 void EpollBackend::cancel(Operation& operation) noexcept {
@@ -253,7 +258,7 @@ void EpollBackend::try_writer(Endpoint& endpoint) noexcept {
         complete_writer(endpoint, send.taken > 0 ? static_cast<int>(send.taken) : -ECANCELED);
         return;
     }
-    if (!endpoint.writable) return;
+    if (!endpoint.writable && !send.nowait) return;
     if (const int error = register_endpoint(endpoint)) {
         complete_writer(endpoint, -error);
         return;

@@ -301,22 +301,26 @@ inline void UringBackend::keep_silent(SendOperation& operation) noexcept {
     silent_tail_ = &operation;
 }
 
-// All, when the kernel has them all and each failure is in the completion queue; else none.
-inline Operation* UringBackend::take_silent() noexcept {
-    if (io_uring_sq_ready(&ring_) > 0) return nullptr;
-    if (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW) [[unlikely]]
-        return nullptr;
-    expected_ = false;
-    silent_tail_ = nullptr;
-    return std::exchange(silent_head_, nullptr);
+// The kernel has them all, and each failure is in the completion queue.
+inline bool UringBackend::silent_settled() const noexcept {
+    return io_uring_sq_ready(&ring_) == 0 &&
+           !(__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_CQ_OVERFLOW);
 }
 
-// Those that have not failed have gone.
-inline void UringBackend::deliver_silent(Operation* first) noexcept {
+// Those that have failed were told by their completions: they leave the list in any case, as their owners may submit or
+// free them from here on. The others have gone, when all are settled.
+inline void UringBackend::deliver_silent(bool settled) noexcept {
+    Operation* first = std::exchange(silent_head_, nullptr);
+    silent_tail_ = nullptr;
+    if (settled && !pending_head_) expected_ = false;
     while (first) {
         auto& send = static_cast<SendOperation&>(*first);
         first = first->next_pending;  // its owner may send again
         if (!send.silent) continue;
+        if (!settled) [[unlikely]] {
+            keep_silent(send);
+            continue;
+        }
         send.silent = false;
         deliver(send, Completion{static_cast<int>(send.size), false, nullptr});
     }
@@ -324,7 +328,7 @@ inline void UringBackend::deliver_silent(Operation* first) noexcept {
 
 void UringBackend::reap() noexcept {
     deliver_cancelled();
-    Operation* const silent = take_silent();
+    const bool settled = silent_head_ && silent_settled();  // before the tail is read
     // What completes meanwhile, in an enter that makes room, is there for the next call.
     const io_uring_cq& queue = ring_.cq;
     unsigned head = *queue.khead;
@@ -335,7 +339,7 @@ void UringBackend::reap() noexcept {
         on_entry(queue.cqes[head & queue.ring_mask]);
     }
     io_uring_smp_store_release(queue.khead, head);
-    deliver_silent(silent);
+    if (silent_head_) deliver_silent(settled);
 }
 
 inline void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {

@@ -73,8 +73,8 @@ private:
     void before_enter() noexcept;
     void deliver_cancelled() noexcept;
     void keep_silent(SendOperation& operation) noexcept;
-    Operation* take_silent() noexcept;
-    void deliver_silent(Operation* first) noexcept;
+    bool silent_settled() const noexcept;
+    void deliver_silent(bool settled) noexcept;
     bool may_sleep() const noexcept;
     void reap() noexcept;
     void on_entry(const io_uring_cqe& entry) noexcept;
