@@ -54,8 +54,8 @@ struct LinkSend : SendOperation {
     using SendOperation::SendOperation;
 };
 
-// What each message touches of a Link beside its operations: close together, for thousands of Links take turns in the
-// caches.
+// What each message touches of a Link beside its operations and its timer: close together, for thousands of Links take
+// turns in the caches. All of it lies in the first 256 bytes of the slot.
 struct LinkQueues {
     enum class Phase : std::uint8_t { open, flushing, lingering, ending, closed };
     enum class ReadSide : std::uint8_t { open, eof, failed };
@@ -87,15 +87,18 @@ struct LinkQueues {
     bool stamps_ : 1 = false;          // each segment is given the time of its arrival
     std::uint8_t idle_on_ : 2 = 0;     // Activity that renews the limit on being idle; none: there is no limit
     bool sent_short_ : 1 = false;      // the last send: see on_sent_in_part()
-    Endpoint endpoint_;
+};
+struct LinkEndpoint {
+    Endpoint endpoint_;  // its descriptor comes first
 };
 
 class LinkState final : public Resource,
                         LinkRecv,
                         LinkSend,
-                        FlushNode,
                         LinkQueues,
                         RenewedTimer,
+                        LinkEndpoint,
+                        FlushNode,
                         StarvedNode,
                         InboxNode {
 public:

@@ -11,16 +11,22 @@ using namespace support;
 namespace {
 
 // Posts more than the peer will take, then ends, at once or when it is cancelled.
-Task<> leave_posts_behind(Link link, bool wait_for_cancel) {
+struct Handlers {
+    bool wait_for_cancel = false;
+    std::atomic<int> have_posted{0};
+};
+
+Task<> leave_posts_behind(Link link, Handlers* handlers) {
     const Outbox outbox = link.outbox(std::size_t{1} << 30);
     outbox.post(Payload(std::string(64 << 20, 'x')));
     bool whole = co_await sleep_for(10ms);
-    if (wait_for_cancel) whole = co_await sleep_for(1h);
-    CHECK(whole != wait_for_cancel);
+    ++handlers->have_posted;
+    if (handlers->wait_for_cancel) whole = co_await sleep_for(1h);
+    CHECK(whole != handlers->wait_for_cancel);
 }
 
-Task<> serve_them(Listener* listener, bool wait_for_cancel) {
-    co_await listener->serve(leave_posts_behind, wait_for_cancel);
+Task<> serve_them(Listener* listener, Handlers* handlers) {
+    co_await listener->serve(leave_posts_behind, handlers);
 }
 
 Task<> stop_with_a_stuck_peer(bool wait_for_cancel) {
@@ -31,9 +37,12 @@ Task<> stop_with_a_stuck_peer(bool wait_for_cancel) {
         peer = co_await plain::connect(address);
         REQUIRE(peer >= 0);
     }
+    Handlers handlers;
+    handlers.wait_for_cancel = wait_for_cancel;
     Scope scope;
-    scope.spawn(serve_them, &listener, wait_for_cancel);
-    co_await sleep_for(50ms);
+    scope.spawn(serve_them, &listener, &handlers);
+    while (handlers.have_posted < 2) co_await sleep_for(1ms);
+    co_await sleep_for(10ms);
     Runtime::current().request_stop();
     co_await scope.join();
     // The peers stay open, and unread, until the runtime has ended.
