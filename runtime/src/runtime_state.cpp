@@ -80,7 +80,8 @@ RuntimeState::RuntimeState(Runtime& owner, const RuntimeOptions& chosen, detail:
       safepoint(options.workers),
       offload(options.offload_threads, options.offload_full == OffloadFull::reject ? options.offload_queue : 0, host),
       may_spin(options.spin > Duration::zero() && !options.clock && !host && options.workers <= detail::usable_cpus()),
-      learn_spin(may_spin && chosen.spin == RuntimeOptions::automatic_spin) {
+      learn_spin(may_spin && chosen.spin == RuntimeOptions::automatic_spin),
+      take_turns(!host && options.workers > 1 && options.workers > detail::usable_cpus()) {
     if (host && options.steal == Steal::overloaded) options.steal = Steal::eager;  // virtual time costs nothing to wait
     choose_backend();
     grace_timer_.state = this;

@@ -50,6 +50,7 @@ public:
     std::atomic<std::uint32_t> searching_workers{0};  // stealing
     bool may_spin;                                    // constant: asked for, and every worker has a CPU of its own
     bool learn_spin;                                  // constant: its length was left open
+    bool take_turns;                                  // constant: there are more workers than CPUs
     std::vector<std::unique_ptr<detail::Worker>> workers;
     std::string_view backend_name;
 

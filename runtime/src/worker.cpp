@@ -40,6 +40,7 @@ Worker::Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> b
       buffers_(backend_->buffers()),
       manual_time_(runtime.options.clock != nullptr),
       run_queue_(runtime.options.steal != Steal::never && runtime.options.workers > 1 ? &runtime.injection : nullptr),
+      lingers_(runtime.may_spin || runtime.take_turns),
       wake_cost_(runtime.options.spin),
       learns_spin_(runtime.learn_spin) {
     buffers_.set_owner(*this);
@@ -220,7 +221,7 @@ bool Worker::reap() noexcept {
         backend_->poll();
         return false;
     }
-    return !(runtime_.may_spin && spin());
+    return !(lingers_ && linger());
 }
 
 // In two halves: announce it, then look once more at all that another thread may have left before it saw the
@@ -247,6 +248,33 @@ void Worker::sleep() noexcept {
 void Worker::woken() noexcept {
     park_.running();
     runtime_.idle_workers.fetch_sub(1, std::memory_order_relaxed);
+}
+
+bool Worker::linger() noexcept {
+    if (runtime_.may_spin) return spin();
+    give_way();
+    return false;
+}
+
+// With more workers than CPUs: a worker that is busy finds completions whenever it looks, so it never blocks, and the
+// others would wait until the kernel takes the CPU from it, at a tick: 4 ms with CONFIG_HZ=250, ten times what a round
+// of its Links may take. So it offers the CPU after each budget of tasks; a system call for so many is little. Here
+// nothing waits in its run queue: a thief would find that while this thread is away, and then each send would be a
+// message to this worker. What was written meanwhile is sent when it is back.
+//
+// The kernel charges the rest of the slice to a thread that yields. Workers do it alike; a thread that computes would
+// get nearly all of the CPU. So a turn is repaid by the others' turns, or the next ones are longer, up to 64 budgets.
+void Worker::give_way() noexcept {
+    const std::uint64_t resumed = resumed_.load(std::memory_order_relaxed);
+    if (resumed < next_turn_) return;
+    const Instant left = std::chrono::steady_clock::now();
+    std::this_thread::yield();
+    const Instant back = std::chrono::steady_clock::now();
+    const auto others = static_cast<Duration::rep>(runtime_.workers.size() - 1);
+    const bool repaid = back - left <= 2 * others * (left - turn_began_);
+    turn_budgets_ = std::clamp(repaid ? turn_budgets_ / 2 : turn_budgets_ * 2, 1U, 64U);
+    turn_began_ = back;
+    next_turn_ = resumed + std::uint64_t{turn_budgets_} * task_budget;
 }
 
 // Real time, whatever the runtime's clock is; no longer than until the next timer. A spin that finds nothing costs the

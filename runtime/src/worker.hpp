@@ -8,7 +8,8 @@
 //   3 resume runnable tasks, at most `task_budget`, then read the clock for the limits that they have begun
 //   4 flush what they wrote (one gathered send for each Link)
 //   5 hand everything to the backend and deliver completions: without waiting while tasks are runnable; else look for
-//     tasks elsewhere (injected ones, then those of other workers), else spin for a while, else park
+//     tasks elsewhere (injected ones, then those of other workers), else spin for a while (with a CPU for each
+//     worker) or let another one have the CPU (with fewer), else park
 // A task that never stops yielding delays I/O, timers and posts by at most one budget.
 #pragma once
 
@@ -204,7 +205,9 @@ private:
     bool steal() noexcept;
     void share_load() noexcept;
     void note_cost(Duration duration, unsigned tasks) noexcept;
+    bool linger() noexcept;  // true: there is something to do after all
     bool spin() noexcept;
+    void give_way() noexcept;
     void woken() noexcept;
     bool nothing_arrived() const noexcept;
     bool look_at_stop() noexcept;  // true: it has changed something
@@ -226,7 +229,11 @@ private:
     std::uint32_t ticks_ = 0;
     ExceptionTrace exception_trace_;
     TaskContext* ended_ = nullptr;
-    Duration task_cost_{0};  // of late, for Steal::overloaded: falls slowly, rises at once
+    Duration task_cost_{0};                  // of late, for Steal::overloaded: falls slowly, rises at once
+    const bool lingers_;                     // it spins or takes turns: constants of the runtime
+    std::uint64_t next_turn_ = task_budget;  // others': when so many tasks have been resumed
+    Instant turn_began_;                     // this worker's
+    std::uint32_t turn_budgets_ = 1;
     std::uint32_t spins_to_skip_ = 0;
     std::uint32_t spin_backoff_ = 0;  // how many parks go without a spin after one that found nothing
     std::uint32_t victim_ = 0;        // whom to steal from first; goes round

@@ -62,7 +62,9 @@ enum class OffloadFull : std::uint8_t {
 
 // Trivially copyable, so that it may be written inside a co_await expression.
 struct RuntimeOptions {
-    unsigned workers = 0;  // 0: as many as the CPUs that this process may use (affinity and cgroup quota)
+    // 0: as many as the CPUs that this process may use (affinity and cgroup quota). More than those take turns: one
+    // with much to do yields the CPU (sched_yield) after 64 tasks or so, less often where others keep it for long.
+    unsigned workers = 0;
     BackendKind backend = BackendKind::automatic;
     Steal steal = Steal::overloaded;  // among several workers
     // How long at most an idle worker looks for work before it parks in the kernel. It backs off when that does not
