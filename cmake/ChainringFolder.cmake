@@ -76,6 +76,13 @@ function(chainring_folder name)
             target_link_libraries(${target} PRIVATE Liburing::liburing)
         endif()
         target_sources(chainring PRIVATE $<TARGET_OBJECTS:${target}>)
+        if(CHAINRING_PRECOMPILE)
+            # Of the standard library alone, so that a change of a header of ours compiles no more than it did.
+            target_precompile_headers(${target} PRIVATE
+                <algorithm> <array> <atomic> <bit> <cerrno> <charconv> <chrono> <condition_variable> <coroutine> <cstdio>
+                <cstdlib> <cstring> <deque> <functional> <map> <memory> <mutex> <new> <optional> <span> <stdexcept>
+                <string> <string_view> <system_error> <thread> <unordered_map> <utility> <variant> <vector>)
+        endif()
     endif()
 
     if(CHAINRING_INSTALL)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSL-1.0
 #
-# chainring_test(<name> SOURCES <file>... [BACKENDS [SEEDS <count> [SEEDED <file>...]]] [LABELS <label>...]
+# chainring_test(<name> SOURCES <file>... [BACKENDS [MEASURES] [SEEDS <count> [SEEDED <file>...]]] [LABELS <label>...]
 #                [TIMEOUT <seconds>] [LIBRARIES <target>...] [ARGS <argument>...])
 #
 # One doctest program, built from SOURCES, and its entry in ctest. It may include private headers, by
@@ -9,7 +9,12 @@
 # simulated world), with CHAINRING_BACKEND set; a program that cannot have that backend here exits with 77, which ctest
 # reports as skipped. With SEEDS the test cases of SEEDED, or all, run in that many more simulated worlds, which are
 # shuffled and misbehave: <name>.seed1, <name>.seed2, ..., whose further label is sim. LABELS default to the name of
-# the calling folder (unit, stress, ...).
+# the calling folder (unit, stress, ...). The target tests_<folder> builds its programs, and no others.
+#
+# ctest may run tests beside each other. MEASURES: what the program does on a real backend depends on time, memory or
+# the kernel's counts, so that it has the machine for itself there.
+#
+# A program with the LIBRARY chainring_unit_main uses that one's precompiled header.
 
 set(CHAINRING_TEST_BACKENDS uring epoll sim)
 
@@ -20,7 +25,7 @@ if(NOT doctest_FOUND)
 endif()
 
 function(chainring_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "BACKENDS" "TIMEOUT;SEEDS" "SOURCES;LABELS;LIBRARIES;ARGS;SEEDED")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "BACKENDS;MEASURES" "TIMEOUT;SEEDS" "SOURCES;LABELS;LIBRARIES;ARGS;SEEDED")
     if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
         message(FATAL_ERROR "chainring_test(${name}): no SOURCES, or unexpected "
             "'${arg_UNPARSED_ARGUMENTS}'")
@@ -37,6 +42,15 @@ function(chainring_test name)
     target_link_libraries(${name} PRIVATE
         chainring::chainring chainring_private doctest::doctest ${arg_LIBRARIES})
 
+    cmake_path(GET CMAKE_CURRENT_SOURCE_DIR FILENAME folder)
+    if(NOT TARGET tests_${folder})
+        add_custom_target(tests_${folder})
+    endif()
+    add_dependencies(tests_${folder} ${name})
+    if(CHAINRING_PRECOMPILE AND chainring_unit_main IN_LIST arg_LIBRARIES)
+        target_precompile_headers(${name} REUSE_FROM chainring_unit_main)
+    endif()
+
     if(arg_BACKENDS)
         foreach(backend IN LISTS CHAINRING_TEST_BACKENDS)
             add_test(NAME ${name}.${backend} COMMAND ${name} ${arg_ARGS})
@@ -45,6 +59,9 @@ function(chainring_test name)
                 SKIP_RETURN_CODE 77
                 TIMEOUT ${arg_TIMEOUT}
                 LABELS "${arg_LABELS}")
+            if(arg_MEASURES AND NOT backend STREQUAL "sim")
+                set_tests_properties(${name}.${backend} PROPERTIES RUN_SERIAL TRUE)
+            endif()
         endforeach()
         if(arg_SEEDS)
             set(filter "")

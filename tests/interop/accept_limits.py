@@ -3,7 +3,7 @@
 lets nobody in faster, and loses nobody."""
 import time
 
-from harness import Sample, check, receive_all, round_trip, run, tcp_sockets, until
+from harness import Sample, at_once, check, receive_all, round_trip, run, tcp_sockets, until
 
 LIMIT, CLIENTS = 100, 150
 
@@ -103,8 +103,9 @@ def connections_come_in_at_the_accept_rate_and_none_is_lost():
         echo.back_to(base, "after all have gone")
 
 
-run(one_worker_serves_exactly_100_of_150,
+run(at_once(
+    one_worker_serves_exactly_100_of_150,
     two_workers_together_serve_exactly_100_of_150,
     two_workers_with_a_socket_each_serve_exactly_100_of_150,
     a_refused_client_that_sends_without_end_is_closed_and_the_served_one_notices_nothing,
-    connections_come_in_at_the_accept_rate_and_none_is_lost)
+    connections_come_in_at_the_accept_rate_and_none_is_lost))

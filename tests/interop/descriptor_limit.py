@@ -3,7 +3,7 @@
 import resource
 import time
 
-from harness import Sample, check, round_trip, run, settles, until
+from harness import Sample, at_once, check, round_trip, run, settles, until
 
 LIMIT = 64
 CLIENTS = 200
@@ -97,6 +97,7 @@ def relay_at_its_descriptor_limit_resets_what_it_cannot_connect():
                 round_trip(client)
 
 
-run(echo_lives_on_at_its_descriptor_limit,
+run(at_once(
+    echo_lives_on_at_its_descriptor_limit,
     echo_with_two_threads_lives_on_at_its_descriptor_limit,
-    relay_at_its_descriptor_limit_resets_what_it_cannot_connect)
+    relay_at_its_descriptor_limit_resets_what_it_cannot_connect))

@@ -3,9 +3,11 @@
 
 The environment tells what is tested: CHAINRING_BACKEND (uring or epoll), CHAINRING_SAMPLES (the folder of the
 programs), CHAINRING_SERVERS (that of the tests' own), CHAINRING_DENY (the helper that refuses a system call),
-CHAINRING_SANITIZE (the build's sanitizers, if any).
-A script ends with `harness.run(test, ...)`; each test is a function whose name is a sentence. A test that cannot be made
-here raises Skip; when no test of a script could be made, it exits with 77.
+CHAINRING_SANITIZE (the build's sanitizers, if any). CHAINRING_ONLY names the one test of the script that is run, CHAINRING_BUT
+the one that is not.
+A script ends with `harness.run(test, ...)`; each test is a function whose name is a sentence. Tests that hardly do anything
+but wait may do so at once: `at_once(test, ...)`. A test that cannot be made here raises Skip; when no test of a script could
+be made, it exits with 77.
 
 Nothing here waits a fixed time for something to happen: `until` looks again and again, up to a deadline. `settles` is
 for what must have come to rest, and does take its time.
@@ -412,16 +414,63 @@ def run(*tests):
     if reason:
         print(f"skipped: no io_uring here: {reason}")
         sys.exit(SKIPPED)
-    failed = made = 0
-    for test in tests:
-        name, began = test.__name__.replace("_", " "), time.monotonic()
-        try:
-            test()
-            made += 1
-            print(f"ok       {name} ({time.monotonic() - began:.1f} s)", flush=True)
-        except Skip as why:
-            print(f"skipped  {name}: {why}", flush=True)
-        except Exception:  # pylint: disable=broad-except
-            failed += 1
-            print(f"FAILED   {name} ({BACKEND}, {time.monotonic() - began:.1f} s)\n{traceback.format_exc()}", flush=True)
-    sys.exit(1 if failed else 0 if made else SKIPPED)
+    codes = []
+    for test in _chosen(tests):
+        codes += test() if isinstance(test, at_once) else [_run_one(test)]
+    sys.exit(1 if any(code not in (0, SKIPPED) for code in codes) else 0 if 0 in codes else SKIPPED)
+
+
+def _chosen(tests):
+    only, but = os.environ.get("CHAINRING_ONLY"), os.environ.get("CHAINRING_BUT")
+    named = [test for test in tests if getattr(test, "__name__", None) in {only, but} - {None}]
+    check(len(named) == sum(name is not None for name in (only, but)), f"no test {only or but} in this script")
+    return named if only else [test for test in tests if test not in named]
+
+
+def _run_one(test):
+    name, began = test.__name__.replace("_", " "), time.monotonic()
+    try:
+        test()
+        print(f"ok       {name} ({time.monotonic() - began:.1f} s)", flush=True)
+        return 0
+    except Skip as why:
+        print(f"skipped  {name}: {why}", flush=True)
+        return SKIPPED
+    except Exception:  # pylint: disable=broad-except
+        print(f"FAILED   {name} ({BACKEND}, {time.monotonic() - began:.1f} s)\n{traceback.format_exc()}", flush=True)
+        return 1
+
+
+class at_once:  # pylint: disable=invalid-name
+    """Tests for run() that wait beside each other, each in a process of its own, so that none holds what another closes. What
+    they print comes in their order. Only for tests that leave the processors idle nearly all the time: that is what keeps
+    one from showing in the time and processor time that another measures."""
+
+    def __init__(self, *tests):
+        self._tests = tests
+
+    def __call__(self):
+        """Their exit codes, as _run_one has them."""
+        sys.stdout.flush()
+        children = []
+        for test in self._tests:
+            output = tempfile.TemporaryFile()
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    os.dup2(output.fileno(), 1)
+                    code = _run_one(test)
+                finally:
+                    sys.stdout.flush()
+                    os._exit(code)
+            children.append((pid, output))
+        codes = []
+        for pid, output in children:
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            output.seek(0)
+            print(output.read().decode(errors="replace"), end="", flush=True)
+            output.close()
+            if codes[-1] < 0:
+                print(f"FAILED   killed by signal {-codes[-1]}", flush=True)
+        return codes

@@ -7,7 +7,8 @@ import signal
 import socket
 import time
 
-from harness import (KIB, MIB, SANITIZED, Background, Sample, check, receive_all, receive_exactly, reset, run, settles, until)
+from harness import (KIB, MIB, SANITIZED, Background, Sample, at_once, check, receive_all, receive_exactly, reset, run,
+                     settles, until)
 
 
 def count_all(client):
@@ -175,7 +176,8 @@ def urgent_bytes_do_no_harm():
 run(a_client_that_talks_first_gets_every_byte_a_thousand_times,
     a_reply_of_100_MiB_after_the_clients_end_is_whole,
     clients_killed_during_a_gigabyte_leave_nothing,
-    idle_clients_are_closed_in_time_and_active_ones_are_kept,
-    a_peer_that_is_stopped_is_found_in_time,
-    a_peer_that_answers_late_is_kept,
+    at_once(
+        idle_clients_are_closed_in_time_and_active_ones_are_kept,
+        a_peer_that_is_stopped_is_found_in_time,
+        a_peer_that_answers_late_is_kept),
     urgent_bytes_do_no_harm)

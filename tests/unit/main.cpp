@@ -5,6 +5,7 @@
 #include "tests/unit/support.hpp"
 
 #include <cstdio>
+#include <doctest/doctest.h>  // its implementation: what was precompiled is the rest
 #include <system_error>
 
 int main(int argc, char** argv) {
