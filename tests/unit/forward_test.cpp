@@ -335,9 +335,13 @@ TEST_CASE("a forward renews the limit on being idle when it goes, not when its w
                 if (!first) link.close_when_idle(10s, IdleMeans::nothing_received_or_sent);
                 std::atomic<bool> over{false};
                 bool ended = false;
-                std::thread peer([&over, &ended, fd, time] {
+                const Runtime& runtime = Runtime::current();
+                std::thread peer([&over, &ended, &runtime, fd, time] {
                     char answer = 0;
-                    (void)!::recv(fd, &answer, 1, 0);  // the worker sleeps, or is about to
+                    (void)!::recv(fd, &answer, 1, 0);
+                    const Instant patience = std::chrono::steady_clock::now() + 5s;
+                    while (runtime.metrics(0).buffers_lent > 0 && std::chrono::steady_clock::now() < patience)
+                        std::this_thread::yield();  // the worker has not been told yet that it went
                     time->advance(10s);
                     pollfd look{fd, POLLIN, 0};
                     ended = ::poll(&look, 1, 5000) == 1;
