@@ -22,19 +22,6 @@ void ReadOp::end_early(Waiter& waiter, Wake why) noexcept {
     self.link_->end_read(self, why);
 }
 
-bool ReadOp::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    if (link_->at_home(*node.context)) return link_->start_read(*this, node, handle);
-    go_home(*this, *link_, node, handle, arrive);
-    return true;
-}
-
-void ReadOp::arrive(InboxNode& node) noexcept {
-    TaskContext& task = arrived_task(node);
-    auto& self = static_cast<ReadOp&>(*task.waiter);
-    LinkState& link = *self.link_;
-    has_begun(task, link, link.start_read(self, *task.leaf, task.resume));
-}
-
 }  // namespace detail
 
 const detail::ReadOp::Kind RecvOp::kind = {[](detail::ReadOp& op) noexcept {

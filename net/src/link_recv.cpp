@@ -3,6 +3,7 @@
 #include <chainring/trap.hpp>
 
 #include "net/src/link_state.hpp"
+#include "net/src/way_home.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -286,7 +287,7 @@ void LinkState::stamp_arrivals() noexcept {
 
 // ---- the waiting receive
 
-bool LinkState::wait_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+inline bool LinkState::wait_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
     const auto refuse = [this, &op](Wake why) noexcept {
         op.claim.settle(why);
         settle(op, why);
@@ -298,13 +299,38 @@ bool LinkState::wait_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle
     suspend(op, node, handle);
     if (op.task->deadline != Instant::max()) op.limit_.until(earlier_of(op.limit_, *op.task));
     if (op.limit_.given()) home().renew(timer(), op.limit_);
-    if (!draining_ || reading_allowed()) {
-        want_data();
+    if (!draining_ || reading_allowed()) [[likely]] {
+        if (!recv_op().armed) want_data();
         return true;
     }
     pause_recv();
     if (!recv_op().armed) end_idle_reader();  // else the terminal completion does
     return true;
+}
+
+// Receiving. True when the task is to suspend.
+inline bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
+    reader_kept_up_ = false;
+    if (op.stamps_) [[unlikely]]
+        stamp_arrivals();
+    if (unread_bytes_ > 0 || !op.plain_) op.satisfied_ = op.kind_->step(op);
+    if (!op.satisfied_) return wait_for_data(op, node, handle);
+    settle(op, Wake::completed);
+    return false;
+}
+
+bool ReadOp::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    if (link_->at_home(*node.context)) return link_->start_read(*this, node, handle);
+    go_home(*this, *link_, node, handle, arrive);
+    return true;
+}
+
+void ReadOp::arrive(InboxNode& node) noexcept {
+    TaskContext& task = arrived_task(node);
+    auto& self = static_cast<ReadOp&>(*task.waiter);
+    LinkState& link = *self.link_;
+    has_begun(task, link, link.start_read(self, *task.leaf, task.resume));
 }
 
 // Data has been queued.

@@ -142,16 +142,7 @@ public:
     bool is_open() const noexcept { return phase_ == Phase::open; }
 
     // Receiving. start_read: true when the task is to suspend.
-    bool start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
-        CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
-        reader_kept_up_ = false;
-        if (op.stamps_) [[unlikely]]
-            stamp_arrivals();
-        if (unread_bytes_ > 0 || !op.plain_) op.satisfied_ = op.kind_->step(op);
-        if (!op.satisfied_) return wait_for_data(op, node, handle);
-        settle(op, Wake::completed);
-        return false;
-    }
+    bool start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void end_read(ReadOp& op, Wake why) noexcept;
     std::error_code read_error(Wake why) const noexcept;
     std::size_t unread() const noexcept { return unread_bytes_; }
