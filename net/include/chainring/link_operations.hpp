@@ -278,7 +278,7 @@ private:
     detail::PackedError error_;
 };
 
-// A forward: as a rule it hands its bytes over and is done; when it has to wait it becomes a send.
+// A forward: as a rule it hands its bytes over and is done; when it has to wait it becomes a send. Takes no stop token.
 class [[nodiscard]] ForwardOp {
 public:
     ForwardOp(detail::LinkState* link, Chunk&& chunk) noexcept
