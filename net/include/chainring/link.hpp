@@ -105,12 +105,14 @@ public:
     // Sends received bytes on without copying them; their buffers go back as soon as the kernel has taken or refused
     // them.
     SendOp send(Chunk&& chunk) noexcept { return SendOp(state(), std::move(chunk)); }
-    // Hands received bytes over to be sent on, for servers that answer with what they got: does not wait for the kernel,
-    // which is a suspension less for each message. Completes at once when nothing of the Link is still to be sent and
-    // the chunk is one piece of a buffer of the Link's worker; otherwise when send does, so that a peer which does not
-    // read is not sent more than one chunk ahead. The bytes leave when the task next waits. As with bytes in the socket
-    // itself, that they could not be sent is told by what the Link does next: later sends and forwards end with the
-    // error, so does shutdown_write(), and a reset ends receives. Ends of the Link send them first, an abort tries to.
+    // Hands received bytes over to be sent on, for servers that answer with what they got: does not wait for the
+    // kernel, which is a suspension less for each message. Completes at once when the task is at the Link's home,
+    // nothing of the Link is still to be sent and the chunk is one piece of a buffer of that worker; otherwise when
+    // send does, so that a peer which does not read is not sent more than one chunk ahead. The bytes leave when the
+    // task next waits, and their buffer is back by the next pass of the loop. As with bytes in the socket itself, that
+    // they could not be sent is told by what the Link does next: later sends and forwards end with the error, so does
+    // shutdown_write(), and a reset ends receives. Ends of the Link send them first, an abort tries to. Takes .within()
+    // and .until(), no token.
     ForwardOp forward(Chunk&& chunk) noexcept { return ForwardOp(state(), std::move(chunk)); }
     // Sends shared bytes without copying them; the send keeps them until it has ended.
     SendOp send(Payload payload) noexcept { return SendOp(state(), std::move(payload)); }
