@@ -42,6 +42,14 @@ std::string pattern(std::size_t size) {
     return text;
 }
 
+// A Link to a peer that is a plain socket.
+Task<Link> visited(int* peer) {
+    auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
+    *peer = co_await plain::connect(listener.address());
+    REQUIRE(*peer >= 0);
+    co_return (co_await listener.accept()).value();
+}
+
 // A peer that is no part of the runtime, so that nothing of it wakes the worker: all that it reads until the end of the
 // stream, and whether that came without five seconds of silence before it.
 struct Outsider {
@@ -126,10 +134,8 @@ TEST_CASE("a forward of nothing, of bytes on the heap and of several pieces is a
 TEST_CASE("what follows a forward goes behind it: a send, a post, a half close" * not_simulated()) {
     in_still_time([]() -> Task<> {
         for (int round = 0; round < 20; ++round) {
-            auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
-            const int fd = co_await plain::connect(listener.address());
-            REQUIRE(fd >= 0);
-            Link link = (co_await listener.accept()).value();
+            int fd = -1;
+            Link link = co_await visited(&fd);
             plain::send(fd, "a");
             auto chunk = (co_await link.recv()).value();
             Outbox outbox = link.outbox();
@@ -151,10 +157,8 @@ TEST_CASE("what follows a forward goes behind it: a send, a post, a half close" 
 
 TEST_CASE("a post alone behind a forward does not wait for the next event" * not_simulated()) {
     in_still_time([]() -> Task<> {
-        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
-        const int fd = co_await plain::connect(listener.address());
-        REQUIRE(fd >= 0);
-        Link link = (co_await listener.accept()).value();
+        int fd = -1;
+        Link link = co_await visited(&fd);
         OutboxOptions newest;
         newest.slow_receiver = SlowReceiver::latest_only;  // is taken when nothing else is being sent
         Outbox outbox = link.outbox(newest);
@@ -173,10 +177,8 @@ TEST_CASE("a post alone behind a forward does not wait for the next event" * not
 
 TEST_CASE("a graceful close behind a forward does not wait for the next event" * not_simulated()) {
     in_still_time([]() -> Task<> {
-        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
-        const int fd = co_await plain::connect(listener.address());
-        REQUIRE(fd >= 0);
-        Link link = (co_await listener.accept()).value();
+        int fd = -1;
+        Link link = co_await visited(&fd);
         plain::send(fd, "a");
         auto chunk = (co_await link.recv()).value();
         Outsider peer(fd);
@@ -191,10 +193,8 @@ TEST_CASE("a graceful close behind a forward does not wait for the next event" *
 
 TEST_CASE("an abort behind a forward does not wait for the next event" * not_simulated()) {
     in_still_time([]() -> Task<> {
-        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
-        const int fd = co_await plain::connect(listener.address());
-        REQUIRE(fd >= 0);
-        Link link = (co_await listener.accept()).value();
+        int fd = -1;
+        Link link = co_await visited(&fd);
         plain::send(fd, "a");
         plain::shutdown_write(fd);
         auto chunk = (co_await link.recv()).value();
@@ -324,10 +324,8 @@ TEST_CASE("a forward renews the limit on being idle when it goes, not when its w
         in_runtime_with(
             options,
             [](ManualClock* time, bool first) -> Task<> {
-                auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
-                const int fd = co_await plain::connect(listener.address());
-                REQUIRE(fd >= 0);
-                Link link = (co_await listener.accept()).value();
+                int fd = -1;
+                Link link = co_await visited(&fd);
                 if (first) link.close_when_idle(10s, IdleMeans::nothing_received_or_sent);
                 plain::send(fd, "a");
                 auto chunk = (co_await link.recv()).value();
