@@ -361,20 +361,26 @@ void LinkState::await_again(Segment& segment, Completion completion) noexcept {
 }  // namespace detail
 
 bool ForwardOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    const Given given = given_;
     detail::TaskContext& task = *node.context;
-    if (given.link->at_home(task) && !task.is_cancelled() && given.link->send_unawaited(given.chain)) [[likely]] {
-        stage_ = Stage::taken;
+    detail::LinkState* const to = link();
+    if (to->at_home(task) && !task.is_cancelled() && to->send_unawaited(given_.chain)) [[likely]] {
+        given_.chain = nullptr;
         return false;
     }
-    ::new (&send_) SendOp(given.link, given.chain, given.size);
-    stage_ = Stage::sent;
-    send_.limit_ = given.limit;
-    return send_.start(node, handle);
+    return become_send().start(node, handle);
+}
+
+SendOp& ForwardOp::become_send() noexcept {
+    const Given given = given_;
+    auto* const made =
+        ::new (&send_) SendOp(reinterpret_cast<detail::LinkState*>(given.tagged_link - 1), given.chain, given.size);
+    made->limit_ = given.limit;
+    CHAINRING_REQUIRE(is_send(), "a SendOp begins with the pointer of its Waiter");
+    return *made;
 }
 
 void ForwardOp::clear() noexcept {
-    if (stage_ == Stage::given) ::new (&send_) SendOp(given_.link, given_.chain, given_.size);  // which gives them back
+    if (!is_send()) become_send();  // which gives the bytes back
     send_.~SendOp();
 }
 

@@ -14,6 +14,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
@@ -72,7 +73,10 @@ protected:
 
     LinkState* link_;
     const Kind* kind_;
-    Limit limit_;
+    union {
+        Limit limit_{};      // of the wait
+        std::size_t bytes_;  // RecvOp, once it is satisfied: in its chain
+    };
     union {
         std::size_t taken_ = 0;  // bytes taken from the queue so far
         Segment* chain_;         // RecvOp, once it is satisfied: what it took
@@ -162,7 +166,6 @@ private:
         bytes_ = bytes;
         satisfied_ = true;
     }
-    std::size_t bytes_ = 0;  // in the chain
 };
 
 class [[nodiscard]] RecvIntoOp : public detail::ReadOp, public detail::Limited<RecvIntoOp> {
@@ -282,11 +285,14 @@ private:
 class [[nodiscard]] ForwardOp {
 public:
     ForwardOp(detail::LinkState* link, Chunk&& chunk) noexcept
-        : given_{link, std::exchange(chunk.first_, nullptr), std::exchange(chunk.size_, 0), {}} {}
+        : given_{reinterpret_cast<std::uintptr_t>(link) | 1,
+                 std::exchange(chunk.first_, nullptr),
+                 std::exchange(chunk.size_, 0),
+                 {}} {}
     ForwardOp(const ForwardOp&) = delete;
     ForwardOp& operator=(const ForwardOp&) = delete;
     ~ForwardOp() {
-        if (stage_ != Stage::taken) [[unlikely]]
+        if (is_send() || given_.chain) [[unlikely]]
             clear();
     }
 
@@ -306,27 +312,34 @@ public:
     }
     // The bytes handed over: all of them, or an error.
     Result<std::size_t> await_resume() noexcept {
-        if (stage_ == Stage::taken) [[likely]]
-            return given_.size;
-        return send_.await_resume();
+        if (is_send()) [[unlikely]]
+            return send_.await_resume();
+        return given_.size;
     }
 
 private:
     struct Given {
-        detail::LinkState* link;
-        detail::Segment* chain;
+        std::uintptr_t tagged_link;  // odd
+        detail::Segment* chain;      // null: it was taken
         std::size_t size;
         detail::Limit limit;
     };
-    enum class Stage : std::uint8_t { given, taken, sent };
+    // The two begin with a pointer, and only that of `given_` is odd: a flag of its own would cost each echo eight
+    // bytes, and with them a size class.
+    bool is_send() const noexcept {
+        std::uintptr_t first = 0;
+        std::memcpy(&first, static_cast<const void*>(this), sizeof first);
+        return (first & 1) == 0;
+    }
+    detail::LinkState* link() const noexcept { return reinterpret_cast<detail::LinkState*>(given_.tagged_link - 1); }
+    SendOp& become_send() noexcept;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void clear() noexcept;
 
-    union {  // as stage_ says; that the send is not made is what makes a forward cheap
+    union {  // that the send is not made is what makes a forward cheap
         Given given_;
         SendOp send_;
     };
-    Stage stage_ = Stage::given;
 };
 
 namespace detail {
