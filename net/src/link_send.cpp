@@ -371,9 +371,10 @@ bool ForwardOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) n
 }
 
 SendOp& ForwardOp::become_send() noexcept {
+    detail::LinkState* const to = link();
     const Given given = given_;
     auto* const made =
-        ::new (&send_) SendOp(reinterpret_cast<detail::LinkState*>(given.tagged_link - 1), given.chain, given.size);
+        ::new (&send_) SendOp(to, given.chain, given.size);
     made->limit_ = given.limit;
     CHAINRING_REQUIRE(is_send(), "a SendOp begins with the pointer of its Waiter");
     return *made;

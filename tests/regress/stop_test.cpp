@@ -42,7 +42,6 @@ Task<> stop_with_a_stuck_peer(bool wait_for_cancel) {
     Scope scope;
     scope.spawn(serve_them, &listener, &handlers);
     while (handlers.have_posted < 2) co_await sleep_for(1ms);
-    co_await sleep_for(10ms);
     Runtime::current().request_stop();
     co_await scope.join();
     // The peers stay open, and unread, until the runtime has ended.

@@ -282,6 +282,9 @@ private:
 };
 
 // A forward: as a rule it hands its bytes over and is done; when it has to wait it becomes a send. Takes no stop token.
+// It owns the bytes until the Link has taken them, which happens at home, where the task goes on at once; from then on
+// a cancel no longer reaches them. One that came before refuses the forward, and the bytes go back; one that comes
+// while it waits ends it as it ends a send.
 class [[nodiscard]] ForwardOp {
 public:
     ForwardOp(detail::LinkState* link, Chunk&& chunk) noexcept
