@@ -5,14 +5,16 @@
 import subprocess
 import sys
 import unittest
+from argparse import Namespace
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from driver.measure import Cell, CellResult  # noqa: E402
+from driver.measure import Campaign, Cell, CellResult  # noqa: E402
 from driver.peer_tables import PeerTables  # noqa: E402
+from driver.processes import Server  # noqa: E402
 from driver.report import Row  # noqa: E402
 
 SKIPPED = 77
@@ -99,6 +101,29 @@ class GeneratorLimit(unittest.TestCase):
         self.assertIn("| 1.00 (1.00–1.00) | 1.00 (1.00–1.00) g |", text)
         self.assertRegex(text, r"(?m)^\| fast \|.*\| g \|$")
         self.assertRegex(text, r"(?m)^\| slow \|.*\|  \|$")
+
+
+class Pressure(unittest.TestCase):
+    """On a machine where every run of some servers has so much CPU pressure, in percent."""
+
+    def disturbed(self, pressure, threads, cpus):
+        servers = [Server(name, [], 0, cpus, port=1, threads=threads if name == "subject" else 1)
+                   for name in ("subject", "first", "last")]
+        generator = Namespace(measure=lambda server, cell: {"req_s": 1.0, "pressure": pressure.get(server.name, 0.0)})
+        options = Namespace(pairs=2, repeats=3, max_pressure=12.0, max_drift=20.0)
+        campaign = Campaign(generator, servers, options, [Cell(connections=8, size=64)])
+        (result,) = campaign.run().values()
+        return {name for name, runs in result.runs.items() if any(run["disturbed"] for run in runs)}, campaign.repeated
+
+    def test_it_disturbs_a_server_that_has_cpus_enough(self):
+        for threads, cpus in ((1, [0]), (2, [0, 1]), (2, None)):
+            self.assertEqual(self.disturbed({"subject": 50.0}, threads, cpus), ({"subject"}, 6))
+
+    def test_it_does_not_disturb_a_server_whose_threads_take_turns(self):
+        self.assertEqual(self.disturbed({"subject": 50.0}, 2, [0]), (set(), 0))
+
+    def test_it_disturbs_the_others_of_that_campaign(self):
+        self.assertEqual(self.disturbed({"subject": 50.0, "first": 50.0}, 2, [0]), ({"first"}, 6))
 
 
 if __name__ == "__main__":

@@ -112,8 +112,9 @@ def yardstick_command(programs, options):
 def chainring(programs, options, threads, name=SUBJECT):
     sample = [programs.echo, "--listen", "127.0.0.1:{port}", "--threads", threads, "--backend", options.backend]
     if options.smoke and not programs.echo.exists():  # a build without samples
-        return processes.Server(name, [*yardstick_command(programs, options), "-t", threads], 0, options.server_cpu)
-    return processes.Server(name, sample, 0, options.server_cpu, READY_LINE)
+        yardstick = [*yardstick_command(programs, options), "-t", threads]
+        return processes.Server(name, yardstick, 0, options.server_cpu, threads=threads)
+    return processes.Server(name, sample, 0, options.server_cpu, READY_LINE, threads=threads)
 
 
 def make_servers(programs, options, threads=1):
@@ -121,7 +122,7 @@ def make_servers(programs, options, threads=1):
 
     def server(name, command):
         words = [str(word).replace("{threads}", str(threads)) for word in command]
-        return processes.Server(name, words, 0, options.server_cpu)
+        return processes.Server(name, words, 0, options.server_cpu, threads=threads)
 
     yardstick = [*yardstick_command(programs, options), "-t", threads]
     servers = [chainring(programs, options, threads), server(YARDSTICK, yardstick), server(CONTROL, yardstick)]

@@ -123,14 +123,16 @@ class Server:
     """A server process, and the port that it was told to listen on: a free one, unless one is given.
 
     `command` is a list of words in which {port} and {spin} are replaced. It is ready when its output has a line
-    that starts with `ready_line`, or, without one, when it accepts a connection. It may use these `cpus`.
+    that starts with `ready_line`, or, without one, when it accepts a connection. It may use these `cpus`, with so many
+    `threads` that have work.
     """
 
-    def __init__(self, name, command, spin, cpus, ready_line=None, port=None):
+    def __init__(self, name, command, spin, cpus, ready_line=None, port=None, threads=1):
         self.name = name
         self.port = port or free_port()
         self._words = [w.replace("{port}", str(self.port)).replace("{spin}", str(spin)) for w in map(str, command)]
         self._cpus = cpus
+        self._threads = threads
         self._ready_line = ready_line
         self._log = None
         self._process = None
@@ -138,6 +140,11 @@ class Server:
     @property
     def pid(self):
         return self._process.pid
+
+    @property
+    def takes_turns(self):
+        """Its threads wait for each other, for want of CPUs: that alone makes CPU pressure."""
+        return self._cpus is not None and self._threads > len(self._cpus)
 
     def start(self, patience=10.0):
         self._log = tempfile.TemporaryFile()
