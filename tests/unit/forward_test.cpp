@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <optional>
 #include <poll.h>
 #include <sys/socket.h>
 #include <thread>
@@ -68,6 +69,26 @@ struct Outsider {
               ::close(fd);
           }) {}
 };
+
+// A Link that has received the one byte of an outsider, who reads from then on.
+struct Visit {
+    int fd = -1;  // the outsider's
+    Link link;
+    Chunk chunk;
+    std::optional<Outsider> peer;
+};
+
+Task<> receive_a_byte(Visit* visit) {
+    visit->link = co_await visited(&visit->fd);
+    plain::send(visit->fd, "a");
+    visit->chunk = (co_await visit->link.recv()).value();
+    visit->peer.emplace(visit->fd);
+}
+
+// Until it has read the end of the stream, or given up. The worker may run meanwhile.
+Task<> seen_out(Visit* visit) {
+    (void)co_await offload([](Outsider* peer) { peer->thread.join(); }, &*visit->peer);
+}
 
 // Runs fn() on a clock that stands still.
 template <class Fn>
@@ -134,13 +155,11 @@ TEST_CASE("a forward of nothing, of bytes on the heap and of several pieces is a
 TEST_CASE("what follows a forward goes behind it: a send, a post, a half close" * not_simulated()) {
     in_still_time([]() -> Task<> {
         for (int round = 0; round < 20; ++round) {
-            int fd = -1;
-            Link link = co_await visited(&fd);
-            plain::send(fd, "a");
-            auto chunk = (co_await link.recv()).value();
+            Visit visit;
+            co_await receive_a_byte(&visit);
+            Link& link = visit.link;
             Outbox outbox = link.outbox();
-            Outsider peer(fd);
-            (co_await link.forward(std::move(chunk))).value();
+            (co_await link.forward(std::move(visit.chunk))).value();
             if (round % 2 == 0) (co_await link.send("b")).value();
             CHECK(outbox.post(Payload(std::string("c"))) == Posted::queued);
             if (round % 4 < 2) (co_await link.shutdown_write()).value();
@@ -148,63 +167,54 @@ TEST_CASE("what follows a forward goes behind it: a send, a post, a half close" 
                 co_await link.close();
             else
                 CHECK((co_await link.close_gracefully(4s)));
-            peer.thread.join();
-            CHECK(peer.ended);
-            CHECK(peer.all == (round % 2 == 0 ? "abc" : "ac"));
+            visit.peer->thread.join();
+            CHECK(visit.peer->ended);
+            CHECK(visit.peer->all == (round % 2 == 0 ? "abc" : "ac"));
         }
     });
 }
 
 TEST_CASE("a post alone behind a forward does not wait for the next event" * not_simulated()) {
     in_still_time([]() -> Task<> {
-        int fd = -1;
-        Link link = co_await visited(&fd);
+        Visit visit;
+        co_await receive_a_byte(&visit);
         OutboxOptions newest;
         newest.slow_receiver = SlowReceiver::latest_only;  // is taken when nothing else is being sent
-        Outbox outbox = link.outbox(newest);
-        plain::send(fd, "a");
-        auto chunk = (co_await link.recv()).value();
-        Outsider peer(fd);
-        (co_await link.forward(std::move(chunk))).value();
+        Outbox outbox = visit.link.outbox(newest);
+        (co_await visit.link.forward(std::move(visit.chunk))).value();
         CHECK(outbox.post(Payload(std::string("b"))) == Posted::queued);
         (void)co_await outbox.drained();
-        (void)co_await link.shutdown_write();
-        (void)co_await offload([](Outsider* from) { from->thread.join(); }, &peer);
-        CHECK(peer.ended);
-        CHECK(peer.all == "ab");
+        (void)co_await visit.link.shutdown_write();
+        co_await seen_out(&visit);
+        CHECK(visit.peer->ended);
+        CHECK(visit.peer->all == "ab");
     });
 }
 
 TEST_CASE("a graceful close behind a forward does not wait for the next event" * not_simulated()) {
     in_still_time([]() -> Task<> {
-        int fd = -1;
-        Link link = co_await visited(&fd);
-        plain::send(fd, "a");
-        auto chunk = (co_await link.recv()).value();
-        Outsider peer(fd);
-        (co_await link.forward(std::move(chunk))).value();
-        const bool all = co_await link.close_gracefully(4s);
+        Visit visit;
+        co_await receive_a_byte(&visit);
+        (co_await visit.link.forward(std::move(visit.chunk))).value();
+        const bool all = co_await visit.link.close_gracefully(4s);
         CHECK(all);
-        peer.thread.join();
-        CHECK(peer.ended);
-        CHECK(peer.all == "a");
+        visit.peer->thread.join();
+        CHECK(visit.peer->ended);
+        CHECK(visit.peer->all == "a");
     });
 }
 
 TEST_CASE("an abort behind a forward does not wait for the next event" * not_simulated()) {
     in_still_time([]() -> Task<> {
-        int fd = -1;
-        Link link = co_await visited(&fd);
-        plain::send(fd, "a");
-        plain::shutdown_write(fd);
-        auto chunk = (co_await link.recv()).value();
-        const auto end = co_await link.recv();  // nothing is armed any more whose end would be an event
+        Visit visit;
+        co_await receive_a_byte(&visit);
+        plain::shutdown_write(visit.fd);
+        const auto end = co_await visit.link.recv();  // nothing is armed any more whose end would be an event
         CHECK(end.error() == Errc::eof);
-        Outsider peer(fd);
-        (co_await link.forward(std::move(chunk))).value();
-        link.abort();
-        (void)co_await offload([](Outsider* from) { from->thread.join(); }, &peer);
-        CHECK(peer.ended);
+        (co_await visit.link.forward(std::move(visit.chunk))).value();
+        visit.link.abort();
+        co_await seen_out(&visit);
+        CHECK(visit.peer->ended);
     });
 }
 
