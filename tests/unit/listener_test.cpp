@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Listening, accepting, connecting, serving, and the drain at stop.
+// Listening, accepting, connecting and serving.
 #include "tests/unit/support.hpp"
 
 #include <array>
@@ -29,19 +29,6 @@ Task<> serve_echo(Listener* listener) {
     co_await listener->serve(echo);
 }
 
-// How many connections each of up to three workers serves.
-using PerWorker = std::array<std::atomic<int>, 3>;
-
-Task<> count(Link link, PerWorker* served) {
-    CHECK(link.home() == Runtime::current_worker());
-    ++(*served)[link.home()];
-    while (auto chunk = co_await link.recv()) chunk->consume(chunk->size());
-}
-
-Task<> serve_counting(Listener* listener, PerWorker* served) {
-    co_await listener->serve(count, served);
-}
-
 }  // namespace
 
 TEST_CASE("port 0 takes a free port, which the listener knows") {
@@ -68,44 +55,6 @@ TEST_CASE("a port in use is found, with every spread") {
                 CHECK(clash.error() == std::errc::address_in_use);
             }
         }
-    });
-}
-
-TEST_CASE("a port is shared by those who all say so, and every one of them is given connections") {
-    in_runtime([]() -> Task<> {
-        ListenOptions shared;
-        shared.share_port = true;
-        auto first = (co_await Listener::bind("127.0.0.1:0", shared)).value();
-        shared.spread = Spread::reuse_port;
-        auto second = (co_await Listener::bind(first.address(), shared)).value();
-        CHECK(second.address() == first.address());
-        CHECK((co_await Listener::bind(first.address())).error() == std::errc::address_in_use);
-        auto alone = (co_await Listener::bind("127.0.0.1:0")).value();
-        CHECK((co_await Listener::bind(alone.address(), shared)).error() == std::errc::address_in_use);
-        CHECK((co_await Listener::bind("unix:@chainring-share-port", shared)).error() == Errc::not_supported);
-
-        std::array<int, 2> served{};
-        Scope serving;
-        const auto count = [](Link link, int* number) -> Task<> {
-            ++*number;
-            (void)co_await link.recv();
-        };
-        const auto serve = [](Listener* listener, auto handler, int* number) -> Task<> {
-            co_await listener->serve(handler, number);
-        };
-        serving.spawn(serve, &first, count, &served[0]);
-        serving.spawn(serve, &second, count, &served[1]);
-        std::vector<Link> links;
-        // The kernel's choice is a hash: that one of two gets none of many has no probability worth the name.
-        while (links.size() < 200 && (served[0] == 0 || served[1] == 0)) {
-            links.push_back((co_await Link::connect(first.address())).value());
-            co_await passes(3);
-        }
-        CHECK(served[0] > 0);
-        CHECK(served[1] > 0);
-        links.clear();
-        serving.cancel();
-        co_await serving.join();
     });
 }
 
@@ -226,80 +175,6 @@ TEST_CASE("a connect to somebody who does not answer ends with its limit, or its
     CHECK(descriptors() == before);
 }
 
-TEST_CASE("round robin spreads connections evenly over the workers") {
-    RuntimeOptions options = one_worker();
-    options.workers = 3;
-    in_runtime_with(options, []() -> Task<> {
-        for (const Spread spread : {Spread::round_robin, Spread::least_loaded}) {
-            ListenOptions listening;
-            listening.spread = spread;
-            auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
-            PerWorker at{};
-            Scope serving;
-            serving.spawn(serve_counting, &listener, &at);
-            std::vector<Link> links;
-            for (int client = 0; client < 30; ++client)
-                links.push_back((co_await Link::connect(listener.address())).value());
-            while (at[0] + at[1] + at[2] < 30) co_await sleep_for(100us);
-            if (spread == Spread::round_robin)
-                for (const auto& count : at) CHECK(count == 10);
-            else  // the clients' ends live on worker 0, which therefore gets no more than its share
-                CHECK(at[0] <= 10);
-            links.clear();
-            serving.cancel();
-            co_await serving.join();
-        }
-    });
-}
-
-TEST_CASE("by_peer gives all connections of a peer to one worker") {
-    RuntimeOptions options = one_worker();
-    options.workers = 3;
-    in_runtime_with(options, []() -> Task<> {
-        ListenOptions listening;
-        listening.spread = Spread::by_peer;
-        auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
-        auto unix_listener =
-            (co_await Listener::bind("unix:@chainring-by-peer-" + std::to_string(::getpid()), listening)).value();
-        for (Listener* target : {&listener, &unix_listener}) {
-            PerWorker at{};
-            Scope serving;
-            serving.spawn(serve_counting, target, &at);
-            std::vector<Link> links;
-            for (int client = 0; client < 12; ++client)
-                links.push_back((co_await Link::connect(target->address())).value());
-            while (at[0] + at[1] + at[2] < 12) co_await sleep_for(100us);
-            CHECK((at[0] == 12 || at[1] == 12 || at[2] == 12));
-            links.clear();
-            serving.cancel();
-            co_await serving.join();
-        }
-    });
-}
-
-TEST_CASE("with reuse_port every worker listens and serves") {
-    RuntimeOptions options = one_worker();
-    options.workers = 2;
-    in_runtime_with(options, []() -> Task<> {
-        ListenOptions listening;
-        listening.spread = Spread::reuse_port;
-        auto listener = (co_await Listener::bind("127.0.0.1:0", listening)).value();
-        PerWorker at{};
-        Scope serving;
-        serving.spawn(serve_counting, &listener, &at);
-        co_await sleep_for(5ms);
-        std::vector<Link> links;
-        for (int client = 0; client < 64; ++client)
-            links.push_back((co_await Link::connect(listener.address())).value());
-        while (at[0] + at[1] < 64) co_await sleep_for(100us);
-        CHECK(at[0] > 0);
-        CHECK(at[1] > 0);
-        links.clear();
-        serving.cancel();
-        co_await serving.join();
-    });
-}
-
 TEST_CASE("running out of descriptors pauses accepting, spins not, and recovers" * not_simulated()) {
     rlimit saved{};
     getrlimit(RLIMIT_NOFILE, &saved);
@@ -339,43 +214,6 @@ TEST_CASE("running out of descriptors pauses accepting, spins not, and recovers"
         saved);
 }
 
-TEST_CASE("at stop, what the kernel had accepted is served and idle receives end with shutting_down") {
-    static std::atomic<int> shut_down;
-    static std::atomic<int> answered;
-    shut_down = answered = 0;
-    in_runtime([]() -> Task<> {
-        auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
-        const Address address = listener.address();
-        std::vector<Link> clients;
-        for (int client = 0; client < 5; ++client) {  // connected before anybody accepts
-            clients.push_back((co_await Link::connect(address)).value());
-            (co_await clients.back().send("question")).value();
-        }
-        co_await arrived();
-        Runtime::current().request_stop();
-        co_await listener.serve([](Link link) -> Task<> {
-            for (;;) {
-                auto chunk = co_await link.recv();
-                if (!chunk) {
-                    if (chunk.error() == Errc::shutting_down) ++shut_down;
-                    break;
-                }
-                const std::size_t size = chunk->size();
-                if (co_await link.send(std::move(*chunk))) answered += static_cast<int>(size);
-            }
-        });
-        for (Link& client : clients) {
-            std::string text;
-            while (auto chunk = co_await client.recv().ignore_drain()) text += chunk->to_string();
-            CHECK(text == "question");
-        }
-        auto refused = co_await Link::connect(address);
-        CHECK(refused.error() == std::errc::connection_refused);
-    });
-    CHECK(answered == 5 * 8);
-    CHECK(shut_down == 5);
-}
-
 TEST_CASE("a handler's exception ends serve, which rethrows it") {
     in_runtime([]() -> Task<> {
         auto listener = (co_await Listener::bind("127.0.0.1:0")).value();
@@ -390,35 +228,5 @@ TEST_CASE("a handler's exception ends serve, which rethrows it") {
             caught = true;
         }
         CHECK(caught);
-    });
-}
-
-TEST_CASE("after the grace period what has not ended is cancelled") {
-    RuntimeOptions options = one_worker();
-    ManualClock clock;
-    options.clock = &clock;
-    options.stop_grace = 30s;
-    in_runtime_with(
-        options,
-        [](ManualClock* time) -> Task<> {
-            Scope scope;
-            bool whole = true;
-            scope.spawn([](bool* slept) -> Task<> { *slept = co_await sleep_for(1000h); }, &whole);
-            Runtime::current().request_stop();
-            co_await passes(3);
-            CHECK(scope.size() == 1);  // draining cancels nobody
-            time->advance(30s);
-            co_await scope.join();
-            CHECK(!whole);
-            CHECK(!co_await sleep_for(1s));
-        },
-        &clock);
-}
-
-TEST_CASE("a second stop request cancels at once") {
-    in_runtime([]() -> Task<> {
-        Runtime::current().request_stop();
-        Runtime::current().request_stop();
-        CHECK(!co_await sleep_for(1h));
     });
 }
