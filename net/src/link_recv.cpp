@@ -73,7 +73,7 @@ void LinkState::pause_recv() noexcept {
     home().backend().cancel(recv_op());  // what arrives until its terminal completion is queued
 }
 
-// A plain receive waits: the segment is all that it gets.
+// A plain receive waits: the segment is what it gets, with those that follow before its task runs.
 inline bool LinkState::hand_over(Segment& segment) noexcept {
     if (!reader_ || !reader_->plain_ || unread_head_ || stamps_) return false;
     if (home().buffers().scarce()) [[unlikely]]
@@ -82,7 +82,20 @@ inline bool LinkState::hand_over(Segment& segment) noexcept {
     op.take(&segment, segment.size);
     op.claim.settle(Wake::completed);  // as wake_reader() has it
     reader_kept_up_ = true;
-    resume(op);
+    home().note_woken(resume(op) ? &op : nullptr);
+    return true;
+}
+
+// More of the same burst, whose beginning has just woken a receive: that gets it too, so that what came together goes
+// on together. (The last that was noted is a plain receive if it is one of this Link's at all.)
+bool LinkState::hand_more(Segment& segment) noexcept {
+    auto* const op = static_cast<RecvOp*>(home().last_woken());
+    if (!op || op->link_ != this || unread_head_ || stamps_) return false;
+    if (op->bytes_ + segment.size > most_handed_over || home().buffers().scarce()) return false;
+    Segment* last = op->chain_;
+    while (last->next) last = last->next;
+    last->next = &segment;
+    op->bytes_ += segment.size;
     return true;
 }
 
@@ -90,7 +103,7 @@ void LinkState::on_recv(Completion completion) noexcept {
     if (!completion.segment) [[unlikely]]
         return on_recv_ended(completion);
     note_activity(received);
-    if (!hand_over(*completion.segment)) {
+    if (!hand_over(*completion.segment) && !hand_more(*completion.segment)) {
         if (phase_ == Phase::open) [[likely]]
             queue_segment(completion.segment);
         else
@@ -103,7 +116,7 @@ void LinkState::on_recv(Completion completion) noexcept {
 void LinkState::on_recv_ended(Completion completion) noexcept {
     if (completion.segment) {
         // A receiver that has kept up with a burst gets longer ones, until it lags: each costs an arming.
-        if (reader_ || reader_kept_up_) recv_op().burst = 2;
+        if (reader_ || reader_kept_up_) recv_op().burst = most_handed_over / Operation::recv_burst;
     } else if (completion.result == 0) {
         end_read_side(ReadSide::eof, 0);
     } else if (completion.result == -ENOBUFS) {

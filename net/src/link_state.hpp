@@ -103,6 +103,8 @@ class LinkState final : public Resource,
                         InboxNode {
 public:
     static constexpr std::size_t read_ahead = 64 * 1024;  // unread bytes above which a Link stops reading
+    // What one waiting receive is given of a burst, at most. A receiver that keeps up is read for so far at a time.
+    static constexpr std::size_t most_handed_over = 4 * read_ahead;
     // A graceful end that nobody awaits: how long the peer may take for its FIN, and without taking any byte.
     static constexpr Duration linger_time = std::chrono::seconds(5);
 
@@ -212,6 +214,7 @@ private:
     void on_recv_ended(Completion completion) noexcept;
     void append_unread(Segment* segment) noexcept;
     bool hand_over(Segment& segment) noexcept;
+    bool hand_more(Segment& segment) noexcept;
     void queue_segment(Segment* segment) noexcept;
     void spill(const Segment& segment) noexcept;
     void stamp_arrivals() noexcept;

@@ -137,11 +137,11 @@ void Worker::take_inbox() noexcept {
     }
     if (runtime_.injection.size() > 0) take_injected(task_budget / 2);
     buffers_.collect();
-    if (starved_head_) feed_starved();
     look_at_stop();
 }
 
 void Worker::resume_tasks() noexcept {
+    last_woken_ = nullptr;
     if (runtime_.host) [[unlikely]]
         return resume_in_any_order(*runtime_.host);
     // What others could take is worth a look at the clock.
@@ -212,6 +212,7 @@ void Worker::flush() noexcept {
 // The rest of a pass. True: there is nothing to do here, and the worker is to park.
 bool Worker::reap() noexcept {
     flush();
+    if (starved_head_) feed_starved();
     if (!run_queue_.empty()) {
         backend_->poll();
         return false;
@@ -372,26 +373,41 @@ void Worker::starve(StarvedNode& node, void (*feed)(StarvedNode&) noexcept) noex
     if (node.starved) return;
     bump(starvings_);
     node.starved = true;
-    node.next_starved = nullptr;
-    node.previous_starved = starved_tail_;
-    (starved_tail_ ? starved_tail_->next_starved : starved_head_) = &node;
-    starved_tail_ = &node;
+    // One that was fed in this pass, and has found too little, keeps its place in front of those that were not.
+    const bool again = node.fed_in == pass();
+    node.previous_starved = again ? last_refused_ : starved_tail_;
+    node.next_starved = again ? (last_refused_ ? last_refused_->next_starved : starved_head_) : nullptr;
+    (node.previous_starved ? node.previous_starved->next_starved : starved_head_) = &node;
+    (node.next_starved ? node.next_starved->previous_starved : starved_tail_) = &node;
+    if (again) {
+        last_refused_ = &node;
+        ++refused_;
+    }
     buffers().set_starving(true);
 }
 
 void Worker::unstarve(StarvedNode& node) noexcept {
     if (!node.starved) return;
     node.starved = false;
+    if (last_refused_ == &node) last_refused_ = node.previous_starved;
     (node.previous_starved ? node.previous_starved->next_starved : starved_head_) = node.next_starved;
     (node.next_starved ? node.next_starved->previous_starved : starved_tail_) = node.previous_starved;
     if (!starved_head_) buffers().set_starving(false);
 }
 
-// As many receivers are fed as there are buffers: one that finds none left starves again, behind the others.
+// After the sends of this pass were submitted: the kernel then gives the buffers of those back before it fills others.
+// A receiver may take many, so that feeding as many as there are buffers would have most of them ask in vain. As many
+// are fed as were not refused the last time, and twice as many when none was.
 void Worker::feed_starved() noexcept {
-    for (unsigned buffers_in = buffers().available(); buffers_in > 0 && starved_head_; --buffers_in) {
+    const unsigned buffers_in = buffers().available();
+    if (buffers_in == 0) return;
+    feed_most_ = refused_ > 0 ? std::max(1U, fed_ - std::min(fed_, refused_)) : std::max(feed_most_, 2 * fed_);
+    refused_ = 0;
+    last_refused_ = nullptr;
+    for (fed_ = 0; fed_ < std::min(feed_most_, buffers_in) && starved_head_; ++fed_) {
         StarvedNode& node = *starved_head_;
         unstarve(node);
+        node.fed_in = pass();
         feed_(node);
     }
 }

@@ -52,6 +52,7 @@ struct StarvedNode {
     StarvedNode* next_starved = nullptr;
     StarvedNode* previous_starved = nullptr;
     bool starved = false;
+    std::uint32_t fed_in = 0;  // the pass in which it was armed again
 };
 
 class Worker {
@@ -117,12 +118,18 @@ public:
     std::size_t links() const noexcept { return links_.load(std::memory_order_relaxed); }
 
     // The worker's thread from here on.
-    void make_runnable(TaskContext& task) noexcept {  // here, or where its affinity says
-        if (!run_queue_.shared() && task.affinity == 0) [[likely]]
+    // Here, or where its affinity says. True: nobody else will run it, and this worker not before its next step 3.
+    bool make_runnable(TaskContext& task) noexcept {
+        if (!run_queue_.shared() && task.affinity == 0) [[likely]] {
             run_queue_.push_own(task);
-        else
-            make_runnable_shared(task);
+            return true;
+        }
+        make_runnable_shared(task);
+        return false;
     }
+    // The waiter whose task a completion has made runnable last, until tasks run: more may be added to its outcome.
+    void note_woken(Waiter* waiter) noexcept { last_woken_ = waiter; }
+    Waiter* last_woken() const noexcept { return last_woken_; }
     TaskContext* running() const noexcept { return running_.load(std::memory_order_relaxed); }
     void task_ended(TaskContext& task) noexcept { ended_ = &task; }  // by the task's final suspension
 
@@ -190,6 +197,7 @@ private:
         counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
     }
 
+    std::uint32_t pass() const noexcept { return static_cast<std::uint32_t>(passes_.load(std::memory_order_relaxed)); }
     void make_runnable_shared(TaskContext& task) noexcept;
     void take_inbox() noexcept;
     void feed_starved() noexcept;
@@ -226,6 +234,7 @@ private:
 
     RunQueue run_queue_;
     std::atomic<TaskContext*> running_{nullptr};  // the worker writes; a reporter that could not stop it reads
+    Waiter* last_woken_ = nullptr;                // by a completion since tasks ran last
     std::uint32_t ticks_ = 0;
     ExceptionTrace exception_trace_;
     TaskContext* ended_ = nullptr;
@@ -241,6 +250,10 @@ private:
     FlushNode* flush_tail_ = nullptr;
     StarvedNode* starved_head_ = nullptr;
     StarvedNode* starved_tail_ = nullptr;
+    StarvedNode* last_refused_ = nullptr;  // of those fed in this pass who starve again; they are at the head
+    unsigned refused_ = 0;                 // so many
+    unsigned fed_ = 0;                     // the last time
+    unsigned feed_most_ = 1;               // at a time
     void (*feed_)(StarvedNode&) noexcept = nullptr;
     Resource* live_ = nullptr;
     Resource* retired_ = nullptr;
@@ -283,11 +296,11 @@ inline void suspend(Waiter& waiter, FrameNode& node, std::coroutine_handle<> han
     if ((asked && !task.noticed) || waiter.stopped.load(std::memory_order_seq_cst)) [[unlikely]]
         task.tell_worker();  // between the look at the beginning of the await and now
 }
-inline void resume(Waiter& waiter) noexcept {
+inline bool resume(Waiter& waiter) noexcept {  // as make_runnable
     TaskContext& task = *waiter.task;
     task.request.end_wait();
     task.waiter = nullptr;
-    task.worker()->make_runnable(task);
+    return task.worker()->make_runnable(task);
 }
 // TimedWaiter's begin() and finish(), for where they are called all the time.
 inline void suspend(TimedWaiter& waiter, FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
