@@ -326,20 +326,21 @@ struct LeftUnit : SendUnit {
 
 }  // namespace
 
-inline bool LinkState::send_unawaited(Segment* segment) noexcept {
+inline bool LinkState::can_send_unawaited(const Segment* chain) noexcept {
     if (send_op().armed || out_head_ || phase_ != Phase::open || write_ends_ || write_error_ || posts_waiting())
         return false;
-    if (!segment || segment->next || segment->pool != &home().buffers()) return false;
-    gathered_ = 0;
-    send_op().data = segment->data;
-    send_op().size = segment->size;
-    send_op().gathered = false;
+    return chain && !chain->next && chain->pool == &home().buffers();
+}
+
+inline void LinkState::send_unawaited(Segment& segment) noexcept {
+    send_op().data = segment.data;
+    send_op().size = segment.size;
     send_op().nowait = true;
-    send_op().unawaited = segment;
-    home().backend().submit(send_op());
+    send_op().told = false;
+    send_op().unawaited = &segment;
     if (idle_on_ & sent) [[unlikely]]
         expect_sent();  // the limit begins anew when it goes
-    return true;
+    home().backend().submit_unawaited(send_op());
 }
 
 // It did not go as a whole, or the Link is closing: it goes on as a unit, in front of all others.
@@ -363,18 +364,21 @@ void LinkState::await_again(Segment& segment, Completion completion) noexcept {
 bool ForwardOp::start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
     detail::TaskContext& task = *node.context;
     detail::LinkState* const to = link();
-    if (to->at_home(task) && !task.is_cancelled() && to->send_unawaited(given_.chain)) [[likely]] {
-        given_.chain = nullptr;
+    if (to->at_home(task) && !task.is_cancelled() && to->can_send_unawaited(given_.chain)) [[likely]] {
+        to->send_unawaited(*std::exchange(given_.chain, nullptr));
         return false;
     }
+    return wait(node, handle);
+}
+
+[[gnu::noinline]] bool ForwardOp::wait(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept {
     return become_send().start(node, handle);
 }
 
 SendOp& ForwardOp::become_send() noexcept {
     detail::LinkState* const to = link();
     const Given given = given_;
-    auto* const made =
-        ::new (&send_) SendOp(to, given.chain, given.size);
+    auto* const made = ::new (&send_) SendOp(to, given.chain, given.size);
     made->limit_ = given.limit;
     CHAINRING_REQUIRE(is_send(), "a SendOp begins with the pointer of its Waiter");
     return *made;

@@ -178,7 +178,7 @@ void LinkState::end() noexcept {
     if (!send_op().unawaited)
         backend.cancel(send_op());
     else
-        backend.expect();  // it does not wait, and its sender was told that the Link has the bytes: let it go
+        backend.expect(send_op());  // it does not wait, and its sender was told that the Link has the bytes: let it go
     finish_end();
 }
 

@@ -162,9 +162,10 @@ public:
     void put_back(std::span<const std::byte> bytes, Instant arrived);  // in front of everything unread
 
     // Sending.
-    // Takes a chain over, so that its sender need not wait, and begins to send it. False: something has to go before, or
-    // it is not one segment lent by this worker.
-    bool send_unawaited(Segment* chain) noexcept;
+    // Whether a chain can be sent without its sender's waiting: nothing has to go before, and it is one segment that
+    // this worker has lent. Then send_unawaited() takes it over and begins to send it.
+    bool can_send_unawaited(const Segment* chain) noexcept;
+    void send_unawaited(Segment& segment) noexcept;
     void enqueue(SendUnit& unit) noexcept {
         // What was posted before goes before.
         if (unit.kind == SendUnit::Kind::end_of_stream) [[unlikely]]
@@ -260,7 +261,7 @@ private:
     static void copy_out(SendUnit& unit) noexcept;
     // Something waits for the end of the send in flight.
     void expect_sent() noexcept {
-        if (send_op().unawaited) home().backend().expect();
+        if (send_op().unawaited) home().backend().expect(send_op());
     }
 
     // Posts (link_posts.cpp)

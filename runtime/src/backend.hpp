@@ -85,10 +85,15 @@ public:
     virtual void detach() noexcept = 0;
 
     virtual void submit(Operation& operation) noexcept = 0;
+    // A send whose bytes, `unawaited`, this worker has lent. When all have gone they are given back, or the operation
+    // is completed as any other, as the backend likes; completed if it is `told`, or if it has not gone as a whole.
+    // This may be late, but is before the backend sleeps if expect() was called. Its owner neither submits nor frees it
+    // inside of its completion.
+    virtual void submit_unawaited(SendOperation& send) noexcept { submit(send); }
     // Asks an armed operation to end soon; its terminal completion says how it did end. Idempotent.
     virtual void cancel(Operation& operation) noexcept = 0;
-    // Something waits for the completion of an unawaited send after all: wait() does not sleep before it is told.
-    void expect() noexcept { expected_ = true; }
+    // Something waits for the end of an unawaited send after all: it is told, and before wait() sleeps.
+    void expect(SendOperation& send) noexcept { send.told = expected_ = true; }
 
     // Hands over what was submitted and delivers what has completed, without waiting; no system call when there is
     // nothing to hand over and nothing completed.
@@ -150,12 +155,17 @@ protected:
         ++in_flight_;
     }
     void deliver(Operation& operation, Completion completion) noexcept {
-        ++completions_;
-        if (!completion.more) {
-            operation.armed = false;
-            --in_flight_;
-        }
+        if (completion.more)
+            ++completions_;
+        else
+            note_end(operation);
         operation.complete(operation, completion);
+    }
+    // The last completion of an operation.
+    void note_end(Operation& operation) noexcept {
+        ++completions_;
+        operation.armed = false;
+        --in_flight_;
     }
 
 private:

@@ -73,8 +73,7 @@ public:
     }
     // Owner.
     void take_back(Segment& segment) noexcept {
-        poison(buffer(segment.index), buffer_size_);
-        --lent_;
+        end_loan(segment);
         recycle(segment.index);
     }
     // Any thread.
@@ -96,6 +95,10 @@ protected:
     std::byte* buffer(unsigned index) const noexcept { return memory_ + std::size_t{index} * buffer_size_; }
     // Hands buffer `index` back to whoever fills it.
     virtual void recycle(unsigned index) noexcept = 0;
+    void end_loan(const Segment& segment) noexcept {
+        poison(buffer(segment.index), buffer_size_);
+        --lent_;
+    }
 
 private:
     unsigned count_;

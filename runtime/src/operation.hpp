@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Operations: what a worker asks of its backend, and what comes back. An Operation is owned by what issued it (a Link's
 // slot, a listener, an awaiter in a coroutine frame) and must stay where it is from submit() until its terminal
-// completion (Completion::more == false). Owner thread only.
+// completion (Completion::more is 0). Owner thread only.
 #pragma once
 
 #include <chainring/config.hpp>
@@ -41,7 +41,7 @@ enum class OperationKind : std::uint8_t {
 
 struct Completion {
     int result = 0;              // as the kernel has it: negative errno on failure
-    bool more = false;           // a multishot operation goes on
+    std::uint32_t more = 0;      // not 0: a multishot operation goes on. As wide as its place: no padding to mask out
     Segment* segment = nullptr;  // recv: lent to the receiver of this completion
 };
 
@@ -61,7 +61,7 @@ struct Operation {
     std::uint8_t burst = 1;         // recv: how many times recv_burst
     std::uint16_t generation = 0;   // counts submissions: a completion of an earlier one is told apart
 
-    // A multishot recv may end by itself (more == false, no error) after about `burst` times this many bytes, where the
+    // A multishot recv may end by itself (more is 0, no error) after about `burst` times this many bytes, where the
     // kernel can (Linux 6.17): the one who wants more arms it again. It bounds the read-ahead of a Link that nobody
     // receives from.
     static constexpr std::uint32_t recv_burst = 64 * 1024;
@@ -78,9 +78,8 @@ struct SendOperation : Operation {
     bool nowait = false;
     std::uint32_t size = 0;   // bytes in all
     std::uint32_t taken = 0;  // epoll, sim: bytes that the kernel has taken so far
-    // The bytes, when they are lent and whoever sent them has gone on; `nowait` then. Success may be told late, but
-    // before the backend sleeps if expect() was called. Its owner neither submits nor frees it inside of its
-    // completion.
+    bool told = false;        // unawaited: complete() is called when all has gone, too
+    // The bytes, when they are lent and whoever sent them has gone on (Backend::submit_unawaited); `nowait` then.
     Segment* unawaited = nullptr;
 
     // epoll, sim: notes that the kernel took `bytes` more and moves the message's pieces past them.

@@ -336,6 +336,7 @@ private:
     }
     detail::LinkState* link() const noexcept { return reinterpret_cast<detail::LinkState*>(given_.tagged_link - 1); }
     SendOp& become_send() noexcept;
+    bool wait(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     bool start(detail::FrameNode& node, std::coroutine_handle<> handle) noexcept;
     void clear() noexcept;
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -27,6 +28,10 @@ std::uint64_t tag_of(const Operation& operation) noexcept {
 
 Operation* operation_of(std::uint64_t tag) noexcept {
     return reinterpret_cast<Operation*>(tag >> 16);
+}
+
+bool is_unawaited(const Operation& operation) noexcept {
+    return operation.kind == OperationKind::send && static_cast<const SendOperation&>(operation).unawaited;
 }
 
 }  // namespace
@@ -55,7 +60,7 @@ UringPool::~UringPool() {
     ::munmap(ring_, count() * sizeof(io_uring_buf));
 }
 
-void UringPool::recycle(unsigned index) noexcept {
+inline void UringPool::recycle(unsigned index) noexcept {
     io_uring_buf_ring_add(ring_, buffer(index), buffer_size(), static_cast<unsigned short>(index),
                           static_cast<int>(count() - 1), unpublished_++);
 }
@@ -122,16 +127,37 @@ void UringBackend::arm_wake() noexcept {
 
 // ---- submission
 
+// Each enter frees entries, which are counted here when the last count is used up.
 bool UringBackend::make_room(unsigned keep) noexcept {
+    room_ = io_uring_sq_space_left(&ring_);
+    if (room_ > keep) return true;
     pool_->publish();
     io_uring_submit(&ring_);
-    return io_uring_sq_space_left(&ring_) > keep;
+    room_ = io_uring_sq_space_left(&ring_);
+    return room_ > keep;
 }
 
 inline io_uring_sqe* UringBackend::take_entry(unsigned keep) noexcept {
-    if (io_uring_sq_space_left(&ring_) <= keep && !make_room(keep)) [[unlikely]]
+    if (!has_room(keep)) [[unlikely]]
         return nullptr;
+    --room_;
     return io_uring_get_sqe(&ring_);  // some releases of liburing clear the entry here, others where it is filled
+}
+
+// In an entry that has_room() knows of. It is written as a whole: what it held, and what liburing makes of a new one,
+// does not matter.
+inline void UringBackend::prepare_silent(SendOperation& send) noexcept {
+    --room_;
+    io_uring_sqe& entry = ring_.sq.sqes[ring_.sq.sqe_tail++ & ring_.sq.ring_mask];
+    std::memset(&entry, 0, sizeof entry);
+    entry.opcode = IORING_OP_SEND;
+    entry.flags = IOSQE_CQE_SKIP_SUCCESS;
+    entry.fd = send.endpoint->fd;
+    entry.addr = reinterpret_cast<std::uintptr_t>(send.data);
+    entry.len = send.size;
+    entry.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL;
+    entry.user_data = tag_of(send);
+    keep_silent(send);
 }
 
 inline bool UringBackend::prepare(Operation& operation) noexcept {
@@ -156,12 +182,6 @@ inline bool UringBackend::prepare(Operation& operation) noexcept {
             break;
         case OperationKind::send: {
             auto& send = static_cast<SendOperation&>(operation);
-            if (send.unawaited) {
-                io_uring_prep_send(entry, fd, send.data, send.size, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
-                entry->flags |= IOSQE_CQE_SKIP_SUCCESS;
-                keep_silent(send);
-                break;
-            }
             const int flags = MSG_NOSIGNAL | (send.nowait ? MSG_DONTWAIT : MSG_WAITALL);
             if (send.gathered)
                 io_uring_prep_sendmsg(entry, fd, send.message, static_cast<unsigned>(flags));
@@ -186,6 +206,13 @@ void UringBackend::submit(Operation& operation) noexcept {
     wait_for_room(operation);
 }
 
+void UringBackend::submit_unawaited(SendOperation& send) noexcept {
+    begin(send);
+    if (pending_head_ || !has_room(reserved)) [[unlikely]]
+        return wait_for_room(send);
+    prepare_silent(send);
+}
+
 void UringBackend::wait_for_room(Operation& operation) noexcept {
     operation.pending = true;
     operation.next_pending = nullptr;
@@ -200,7 +227,12 @@ void UringBackend::prepare_pending() noexcept {
     while (pending_head_) {
         Operation& operation = *pending_head_;
         Operation* const next = operation.next_pending;
-        if (!prepare(operation)) return;
+        if (is_unawaited(operation)) {
+            if (!has_room(reserved)) return;
+            prepare_silent(static_cast<SendOperation&>(operation));
+        } else if (!prepare(operation)) {
+            return;
+        }
         pending_head_ = next;
         if (!pending_head_) pending_tail_ = nullptr;
         operation.pending = false;
@@ -322,7 +354,12 @@ inline void UringBackend::deliver_silent(bool settled) noexcept {
             continue;
         }
         send.silent = false;
-        deliver(send, Completion{static_cast<int>(send.size), false, nullptr});
+        if (send.told) [[unlikely]] {
+            deliver(send, Completion{static_cast<int>(send.size), false, nullptr});
+            continue;
+        }
+        note_end(send);
+        pool_->take_back(*std::exchange(send.unawaited, nullptr));
     }
 }
 

@@ -32,6 +32,10 @@ public:
     static constexpr int group = 1;
     UringPool(io_uring& ring, unsigned count, unsigned buffer_size);
     ~UringPool() override;
+    void take_back(Segment& segment) noexcept {  // as BufferPool's, but nothing is virtual
+        end_loan(segment);
+        UringPool::recycle(segment.index);
+    }
     // One release store makes everything recycled since the last call visible to the kernel.
     void publish() noexcept;
 
@@ -52,6 +56,7 @@ public:
     void attach() override;
     void detach() noexcept override;
     void submit(Operation& operation) noexcept override;
+    void submit_unawaited(SendOperation& send) noexcept override;
     void cancel(Operation& operation) noexcept override;
     void poll() noexcept override;
     void wait(Instant deadline) noexcept override;
@@ -65,7 +70,9 @@ private:
 
     bool work_pending() const noexcept;  // the kernel has completions to make or to move: an enter is needed
     io_uring_sqe* take_entry(unsigned keep) noexcept;
+    bool has_room(unsigned keep) noexcept { return room_ > keep || make_room(keep); }
     bool make_room(unsigned keep) noexcept;
+    void prepare_silent(SendOperation& send) noexcept;
     bool prepare(Operation& operation) noexcept;
     void wait_for_room(Operation& operation) noexcept;
     void prepare_pending() noexcept;
@@ -83,6 +90,7 @@ private:
     void drop_stale(const Operation& operation, const io_uring_cqe& entry) noexcept;
 
     io_uring ring_{};
+    unsigned room_ = 0;  // submission entries that are free at least
     std::unique_ptr<UringPool> pool_;
     Operation* pending_head_ = nullptr;  // wait for room in the submission queue, oldest first
     Operation* pending_tail_ = nullptr;
