@@ -116,4 +116,19 @@ private:
     StopTimer unended_timer_;  // cancelling: when to tell what has still not ended
 };
 
+// What a worker asks of all this in each pass.
+
+inline bool detail::Worker::may_exit() const noexcept {
+    return runtime_.finishing.load(std::memory_order_acquire) && !live_ && run_queue_.empty() && !flush_head_ &&
+           backend_->in_flight() == 0 && inbox_.empty() && (index_ != 0 || runtime_.others_left());
+}
+
+inline bool detail::Worker::look_at_stop() noexcept {
+    if (index_ == 0) runtime_.advance_stop();
+    if (runtime_.phase.load(std::memory_order_acquire) == RuntimeState::Phase::running &&
+        !runtime_.finishing.load(std::memory_order_acquire)) [[likely]]
+        return false;
+    return follow_stop();
+}
+
 CHAINRING_END_NAMESPACE
