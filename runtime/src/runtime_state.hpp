@@ -46,7 +46,7 @@ public:
     detail::OffloadPool offload;
     detail::Injection injection;  // tasks that belong to no worker yet, and what a worker's queue had no room for
     // Hints, read and written relaxed: for sharing load, where a wrong guess costs time and nothing else.
-    std::atomic<std::uint32_t> idle_workers{0};       // parked, or about to
+    std::atomic<std::uint32_t> idle_workers{0};       // parked, or about to; counted only where workers share load
     std::atomic<std::uint32_t> searching_workers{0};  // stealing
     bool may_spin;                                    // constant: asked for, and every worker has a CPU of its own
     bool learn_spin;                                  // constant: its length was left open

@@ -4,6 +4,7 @@
 #include "runtime/src/runtime_state.hpp"
 #include "runtime/src/sim/host.hpp"
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 
@@ -62,7 +63,7 @@ void Worker::run() {
     begin();
     while (!may_exit()) {
         run_tasks();
-        if (reap() && park()) sleep();
+        finish_pass();
     }
     end();
 }
@@ -130,7 +131,7 @@ void Worker::take_inbox() noexcept {
         node = next;
     }
     if (runtime_.injection.size() > 0) take_injected(task_budget / 2);
-    buffers_.collect();
+    if (buffers_.any_returned()) buffers_.collect();
     look_at_stop();
 }
 
@@ -139,9 +140,10 @@ void Worker::resume_tasks() noexcept {
     if (runtime_.host) [[unlikely]]
         return resume_in_any_order(*runtime_.host);
     // What others could take is worth a look at the clock.
-    const bool measure = runtime_.options.steal == Steal::overloaded && run_queue_.shared() && run_queue_.size() > 1;
+    const bool shared = run_queue_.shared();
+    const bool measure = shared && runtime_.options.steal == Steal::overloaded && run_queue_.size() > 1;
     const Instant start = measure ? std::chrono::steady_clock::now() : Instant();
-    if (run_queue_.shared()) share_load();
+    if (shared) share_load();
     unsigned resumed = 0;
     for (; resumed < task_budget; ++resumed) {
         TaskContext* task = run_queue_.pop();

@@ -10,7 +10,12 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
-void Worker::flush() noexcept {
+// flatten: one function for all of it, as a pass with one request in it is felt in each call.
+[[gnu::flatten]] void Worker::finish_pass() noexcept {
+    if (reap() && park()) sleep();
+}
+
+inline void Worker::flush() noexcept {
     while (flush_head_) {
         FlushNode& node = *flush_head_;
         flush_head_ = node.next_flush;
@@ -29,7 +34,7 @@ bool Worker::reap() noexcept {
         return false;
     }
     if (may_exit()) return false;
-    if (find_task()) {
+    if ((runtime_.injection.size() > 0 || run_queue_.shared()) && find_task()) {
         backend_->poll();
         return false;
     }
@@ -39,8 +44,8 @@ bool Worker::reap() noexcept {
 // In two halves: announce it, then look once more at all that another thread may have left before it saw the
 // announcement. False: there is something.
 bool Worker::park() noexcept {
-    runtime_.idle_workers.fetch_add(1, std::memory_order_relaxed);  // a hint for those who have work to share
-    wake_cost_.announced();
+    if (run_queue_.shared()) runtime_.idle_workers.fetch_add(1, std::memory_order_relaxed);  // a hint for the others
+    if (learns_spin_) wake_cost_.announced();
     park_.announce();
     if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit() && !runtime_.safepoint.wanted()) {
         bump(parks_);
@@ -57,9 +62,9 @@ void Worker::sleep() noexcept {
     woken();
 }
 
-void Worker::woken() noexcept {
+inline void Worker::woken() noexcept {
     park_.running();
-    runtime_.idle_workers.fetch_sub(1, std::memory_order_relaxed);
+    if (run_queue_.shared()) runtime_.idle_workers.fetch_sub(1, std::memory_order_relaxed);
 }
 
 bool Worker::linger() noexcept {
@@ -111,7 +116,7 @@ bool Worker::spin() noexcept {
     return false;
 }
 
-bool Worker::nothing_arrived() const noexcept {
+inline bool Worker::nothing_arrived() const noexcept {
     const BufferPool& pool = buffers_;
     return inbox_.empty() && runtime_.injection.empty() &&
            !(starved_head_ && (pool.any_returned() || pool.available() > 0));
