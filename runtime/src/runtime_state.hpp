@@ -46,7 +46,7 @@ public:
     detail::OffloadPool offload;
     detail::Injection injection;  // tasks that belong to no worker yet, and what a worker's queue had no room for
     // Hints, read and written relaxed: for sharing load, where a wrong guess costs time and nothing else.
-    std::atomic<std::uint32_t> idle_workers{0};       // parked, or about to
+    std::atomic<std::uint32_t> idle_workers{0};       // parked, or about to; counted only where workers share load
     std::atomic<std::uint32_t> searching_workers{0};  // stealing
     bool may_spin;                                    // constant: asked for, and every worker has a CPU of its own
     bool learn_spin;                                  // constant: its length was left open
@@ -115,5 +115,20 @@ private:
     StopTimer grace_timer_;    // draining: its end
     StopTimer unended_timer_;  // cancelling: when to tell what has still not ended
 };
+
+// What a worker asks of all this in each pass.
+
+inline bool detail::Worker::may_exit() const noexcept {
+    return runtime_.finishing.load(std::memory_order_acquire) && !live_ && run_queue_.empty() && !flush_head_ &&
+           backend_->in_flight() == 0 && inbox_.empty() && (index_ != 0 || runtime_.others_left());
+}
+
+inline bool detail::Worker::look_at_stop() noexcept {
+    if (index_ == 0) runtime_.advance_stop();
+    if (runtime_.phase.load(std::memory_order_acquire) == RuntimeState::Phase::running &&
+        !runtime_.finishing.load(std::memory_order_acquire)) [[likely]]
+        return false;
+    return follow_stop();
+}
 
 CHAINRING_END_NAMESPACE

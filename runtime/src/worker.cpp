@@ -63,7 +63,7 @@ void Worker::run() {
     begin();
     while (!may_exit()) {
         run_tasks();
-        if (reap() && park()) sleep();
+        finish_pass();
     }
     end();
 }
@@ -94,11 +94,6 @@ void Worker::end() noexcept {
     orphan_retired();
     runtime_.safepoint.leave(index_);
     if (index_ != 0) runtime_.worker_left();
-}
-
-bool Worker::may_exit() const noexcept {
-    return runtime_.finishing.load(std::memory_order_acquire) && !live_ && run_queue_.empty() && !flush_head_ &&
-           backend_->in_flight() == 0 && inbox_.empty() && (index_ != 0 || runtime_.others_left());
 }
 
 void Worker::publish_counters() noexcept {
@@ -136,7 +131,7 @@ void Worker::take_inbox() noexcept {
         node = next;
     }
     if (runtime_.injection.size() > 0) take_injected(task_budget / 2);
-    buffers_.collect();
+    if (buffers_.any_returned()) buffers_.collect();
     look_at_stop();
 }
 
@@ -145,9 +140,10 @@ void Worker::resume_tasks() noexcept {
     if (runtime_.host) [[unlikely]]
         return resume_in_any_order(*runtime_.host);
     // What others could take is worth a look at the clock.
-    const bool measure = runtime_.options.steal == Steal::overloaded && run_queue_.shared() && run_queue_.size() > 1;
+    const bool shared = run_queue_.shared();
+    const bool measure = shared && runtime_.options.steal == Steal::overloaded && run_queue_.size() > 1;
     const Instant start = measure ? std::chrono::steady_clock::now() : Instant();
-    if (run_queue_.shared()) share_load();
+    if (shared) share_load();
     unsigned resumed = 0;
     for (; resumed < task_budget; ++resumed) {
         TaskContext* task = run_queue_.pop();
@@ -197,113 +193,6 @@ inline void Worker::left_task() noexcept {
     running_.store(nullptr, std::memory_order_relaxed);
     if (!exception_trace_.empty()) [[unlikely]]
         exception_trace_.clear();
-}
-
-void Worker::flush() noexcept {
-    while (flush_head_) {
-        FlushNode& node = *flush_head_;
-        flush_head_ = node.next_flush;
-        if (!flush_head_) flush_tail_ = nullptr;
-        node.in_flush_list = false;
-        node.flush(node);
-    }
-}
-
-// The rest of a pass. True: there is nothing to do here, and the worker is to park.
-bool Worker::reap() noexcept {
-    flush();
-    if (starved_head_) feed_starved();
-    if (!run_queue_.empty()) {
-        backend_->poll();
-        return false;
-    }
-    if (may_exit()) return false;
-    if (find_task()) {
-        backend_->poll();
-        return false;
-    }
-    return !(lingers_ && linger());
-}
-
-// In two halves: announce it, then look once more at all that another thread may have left before it saw the
-// announcement. False: there is something.
-bool Worker::park() noexcept {
-    runtime_.idle_workers.fetch_add(1, std::memory_order_relaxed);  // a hint for those who have work to share
-    wake_cost_.announced();
-    park_.announce();
-    if (nothing_arrived() && !flush_head_ && !look_at_stop() && !may_exit() && !runtime_.safepoint.wanted()) {
-        bump(parks_);
-        return true;
-    }
-    woken();
-    backend_->poll();
-    return false;
-}
-
-void Worker::sleep() noexcept {
-    backend_->wait(timers_.next());
-    if (learns_spin_ && wake_cost_.was_sent()) wake_cost_.arrived(std::chrono::steady_clock::now());
-    woken();
-}
-
-void Worker::woken() noexcept {
-    park_.running();
-    runtime_.idle_workers.fetch_sub(1, std::memory_order_relaxed);
-}
-
-bool Worker::linger() noexcept {
-    if (runtime_.may_spin) return spin();
-    give_way();
-    return false;
-}
-
-// With more workers than CPUs: a worker that is busy finds completions whenever it looks, so it never blocks, and the
-// others would wait until the kernel takes the CPU from it, at a tick: 4 ms with CONFIG_HZ=250, ten times what a round
-// of its Links may take. So it offers the CPU after each budget of tasks; a system call for so many is little. Here
-// nothing waits in its run queue: a thief would find that while this thread is away, and then each send would be a
-// message to this worker. What was written meanwhile is sent when it is back.
-//
-// The kernel charges the rest of the slice to a thread that yields. Workers do it alike; a thread that computes would
-// get nearly all of the CPU. So a turn is repaid by the others' turns, or the next ones are longer, up to 64 budgets.
-void Worker::give_way() noexcept {
-    const std::uint64_t resumed = resumed_.load(std::memory_order_relaxed);
-    if (resumed < next_turn_) return;
-    const Instant left = std::chrono::steady_clock::now();
-    std::this_thread::yield();
-    const Instant back = std::chrono::steady_clock::now();
-    const auto others = static_cast<Duration::rep>(runtime_.workers.size() - 1);
-    const bool repaid = back - left <= 2 * others * (left - turn_began_);
-    turn_budgets_ = std::clamp(repaid ? turn_budgets_ / 2 : turn_budgets_ * 2, 1U, 64U);
-    turn_began_ = back;
-    next_turn_ = resumed + std::uint64_t{turn_budgets_} * task_budget;
-}
-
-// Real time, whatever the runtime's clock is; no longer than until the next timer. A spin that finds nothing costs the
-// next ones: after each the worker parks at once for twice as many times, up to 64.
-bool Worker::spin() noexcept {
-    backend_->poll();
-    if (!run_queue_.empty() || flush_head_) return true;
-    if (spins_to_skip_ > 0) {
-        --spins_to_skip_;
-        return false;
-    }
-    const Instant start = std::chrono::steady_clock::now();
-    const Instant until = std::min(start + wake_cost_.value(), timers_.next());
-    do {
-        if (backend_->spin() || !nothing_arrived()) {
-            spin_backoff_ = 0;
-            return true;
-        }
-    } while (std::chrono::steady_clock::now() < until);
-    spin_backoff_ = std::clamp(2 * spin_backoff_, 1U, 64U);
-    spins_to_skip_ = spin_backoff_;
-    return false;
-}
-
-bool Worker::nothing_arrived() const noexcept {
-    const BufferPool& pool = buffers_;
-    return inbox_.empty() && runtime_.injection.empty() &&
-           !(starved_head_ && (pool.any_returned() || pool.available() > 0));
 }
 
 // ---- tasks
@@ -366,7 +255,7 @@ void Worker::stamp_renewals() noexcept {
     if (!renewals_.empty()) renewals_.stamp(timers_, now());
 }
 
-// ---- flush and starvation
+// ---- starvation
 
 void Worker::starve(StarvedNode& node, void (*feed)(StarvedNode&) noexcept) noexcept {
     feed_ = feed;
@@ -413,14 +302,6 @@ void Worker::feed_starved() noexcept {
 }
 
 // ---- stop
-
-bool Worker::look_at_stop() noexcept {
-    if (index_ == 0) runtime_.advance_stop();
-    if (runtime_.phase.load(std::memory_order_acquire) == RuntimeState::Phase::running &&
-        !runtime_.finishing.load(std::memory_order_acquire)) [[likely]]
-        return false;
-    return follow_stop();
-}
 
 bool Worker::follow_stop() noexcept {
     const auto phase = runtime_.phase.load(std::memory_order_acquire);

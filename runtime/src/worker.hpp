@@ -223,6 +223,7 @@ private:
     void stop_resources(Resource::Stop stop) noexcept;
     void orphan_retired() noexcept;
     void publish_counters() noexcept;
+    void finish_pass() noexcept;
 
     RuntimeState& runtime_;
     unsigned index_;

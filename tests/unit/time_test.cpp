@@ -19,6 +19,23 @@ Task<> note_after(Duration duration, int id, std::string* order) {
     if (whole) *order += std::to_string(id);
 }
 
+Task<> note_at(Instant at, char name, std::string* order) {
+    if (!co_await sleep_until(at)) co_return;
+    CHECK(now() >= at);
+    *order += name;
+}
+
+// A byte to and fro, so many times: as many waits of the worker, or more.
+Task<> exchange(Pair* pair, int times) {
+    constexpr std::string_view byte = "b";
+    for (int round = 0; round < times; ++round) {
+        (co_await pair->near.send(byte)).value();
+        const std::string there = co_await recv_text(&pair->far, 1);
+        (co_await pair->far.send(byte)).value();
+        const std::string back = co_await recv_text(&pair->near, 1);
+    }
+}
+
 }  // namespace
 
 TEST_CASE("sleeps end in the order of their instants and only when the clock has reached them") {
@@ -108,4 +125,48 @@ TEST_CASE("a task that yields for ever delays timers and posts by no more than a
             co_await scope.join();
         },
         &timed.clock);
+}
+
+// A backend may keep a deadline that is waited for again and again (uring/alarm.hpp).
+TEST_CASE(
+    "a deadline that messages interrupt the wait for ends in its time, as do earlier and later ones set meanwhile") {
+    in_runtime([]() -> Task<> {
+        Pair pair = co_await connected();
+        std::string order;
+        for (int round = 0; round < 3; ++round) {
+            order.clear();
+            Scope scope;
+            scope.spawn(note_at, now() + 80ms, 'c', &order);
+            co_await exchange(&pair, 10);
+            scope.spawn(note_at, now() + 160ms, 'd', &order);
+            co_await exchange(&pair, 10);
+            scope.spawn(note_at, now() + 10ms, 'a', &order);
+            co_await exchange(&pair, 10);
+            scope.spawn(note_at, now() + 1ms, 'b', &order);
+            co_await exchange(&pair, 1);
+            while (order.size() < 4) co_await exchange(&pair, 1);
+            co_await scope.join();
+            CHECK(order.back() == 'd');
+        }
+    });
+}
+
+TEST_CASE("a deadline that was waited for again and again and is then taken back ends nothing") {
+    in_runtime([]() -> Task<> {
+        Pair pair = co_await connected();
+        const Instant end = now() + 60ms;
+        {
+            Scope scope;
+            std::string order;
+            scope.spawn(note_at, now() + 20ms, 'x', &order);
+            co_await exchange(&pair, 10);
+            scope.cancel();
+            co_await scope.join();
+        }
+        CHECK(co_await sleep_until(end));
+        CHECK(now() >= end);
+        std::string order;
+        co_await note_at(now() + 5ms, 'y', &order);
+        CHECK(order == "y");
+    });
 }

@@ -265,14 +265,15 @@ bool UringBackend::work_pending() const noexcept {
     return (__atomic_load_n(ring_.sq.kflags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
-void UringBackend::before_enter() noexcept {
-    if (pending_head_) prepare_pending();
-    if (!wake_armed_ && !detaching_) arm_wake();  // there was no entry for it before
+inline void UringBackend::before_enter() noexcept {
+    if (pending_head_) [[unlikely]]
+        prepare_pending();
+    if (!wake_armed_ && !detaching_) [[unlikely]]
+        arm_wake();  // there was no entry for it before
     pool_->publish();
 }
 
-void UringBackend::poll() noexcept {
-    before_enter();
+inline void UringBackend::hand_over() noexcept {
     if (io_uring_sq_ready(&ring_) > 0)
         io_uring_submit_and_get_events(&ring_);
     else if (work_pending())
@@ -280,25 +281,51 @@ void UringBackend::poll() noexcept {
     reap();
 }
 
+void UringBackend::poll() noexcept {
+    before_enter();
+    hand_over();
+}
+
 void UringBackend::wait(Instant deadline) noexcept {
     before_enter();
-    const bool timed = deadline != Instant::max();
-    const Duration left = timed ? time_until(deadline) : Duration::zero();
-    if (!may_sleep() || (timed && left <= Duration::zero())) {
-        poll();
+    if (!may_sleep()) {
+        hand_over();
         return;
     }
-    io_uring_cqe* first = nullptr;
-    int waited = 0;
-    if (!timed || manual_time()) {
-        waited = io_uring_submit_and_wait_timeout(&ring_, &first, 1, nullptr, nullptr);
-    } else {
-        __kernel_timespec timeout{};
-        timeout.tv_sec = left.count() / 1'000'000'000;
-        timeout.tv_nsec = left.count() % 1'000'000'000;
-        waited = io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+    // A covered deadline that has passed needs no look at the clock: the alarm's completion ends the sleep.
+    if (alarm_.covers(deadline)) {
+        sleep();
+        return;
     }
-    if (waited == -EINTR) let_signals_in();
+    const Duration left = time_until(deadline);
+    if (left <= Duration::zero())
+        hand_over();
+    else if (manual_time() || (alarm_.pays_for(deadline) && set_alarm(deadline, left)))
+        sleep();
+    else
+        sleep_for(left);
+}
+
+bool UringBackend::set_alarm(Instant deadline, Duration left) noexcept {
+    io_uring_sqe* entry = take_entry(reserved);
+    if (entry) alarm_.set(*entry, deadline, left);
+    return entry;
+}
+
+// Until something completes. Without a timeout liburing has a shorter way than io_uring_submit_and_wait_timeout.
+inline void UringBackend::sleep() noexcept {
+    const std::uint64_t before = completions();
+    io_uring_submit_and_wait(&ring_, 1);
+    reap();
+    if (completions() == before) let_signals_in();  // -EINTR is told only where nothing was submitted
+}
+
+void UringBackend::sleep_for(Duration time) noexcept {
+    __kernel_timespec timeout{};
+    timeout.tv_sec = time / std::chrono::seconds(1);
+    timeout.tv_nsec = (time % std::chrono::seconds(1)).count();
+    io_uring_cqe* first = nullptr;
+    if (io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr) == -EINTR) let_signals_in();
     reap();
 }
 
@@ -406,6 +433,7 @@ inline void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
 }
 
 void UringBackend::on_own_entry(const io_uring_cqe& entry) noexcept {
+    if (entry.user_data == alarm_tag) return alarm_.went_off(entry.res);
     if (entry.user_data == ignored_tag || (entry.flags & IORING_CQE_F_MORE)) return;
     wake_armed_ = false;
     if (!detaching_) arm_wake();

@@ -7,7 +7,7 @@
 //
 // user_data names an operation by address and generation: (address << 16) | generation. A completion whose generation
 // is not the operation's is a stale one: what it carries (a descriptor, a buffer) is given back. Completion of cancel
-// requests and of the wake poll have numbers of their own.
+// requests, of the alarm (alarm.hpp) and of the wake poll have numbers of their own.
 //
 // Submission queue full: the queue is handed to the kernel at once. If that does not make room either, operations wait
 // in an intrusive list; `reserved` entries are kept for cancels, so that ending never has to wait for beginning.
@@ -20,6 +20,7 @@
 #pragma once
 
 #include "runtime/src/os_backend.hpp"
+#include "runtime/src/uring/alarm.hpp"
 
 #include <liburing.h>
 
@@ -66,7 +67,8 @@ public:
 private:
     static constexpr unsigned reserved = 16;  // submission entries that only cancels and the wake poll may take
     static constexpr std::uint64_t ignored_tag = 0;
-    static constexpr std::uint64_t wake_tag = 1;
+    static constexpr std::uint64_t alarm_tag = 1;
+    static constexpr std::uint64_t wake_tag = 2;  // the last one of ours
 
     bool work_pending() const noexcept;  // the kernel has completions to make or to move: an enter is needed
     io_uring_sqe* take_entry(unsigned keep) noexcept;
@@ -78,6 +80,10 @@ private:
     void prepare_pending() noexcept;
     void arm_wake() noexcept;
     void before_enter() noexcept;
+    void hand_over() noexcept;
+    bool set_alarm(Instant deadline, Duration left) noexcept;
+    void sleep() noexcept;
+    void sleep_for(Duration time) noexcept;
     void deliver_cancelled() noexcept;
     void keep_silent(SendOperation& operation) noexcept;
     bool silent_settled() const noexcept;
@@ -92,6 +98,7 @@ private:
     io_uring ring_{};
     unsigned room_ = 0;  // submission entries that are free at least
     std::unique_ptr<UringPool> pool_;
+    Alarm alarm_{alarm_tag, ignored_tag};
     Operation* pending_head_ = nullptr;  // wait for room in the submission queue, oldest first
     Operation* pending_tail_ = nullptr;
     Operation* cancelled_ = nullptr;    // cancelled while pending; completed in the next poll

@@ -3,9 +3,9 @@
 //
 // - clock_gettime (kernel.cpp) is a counter: each reading is a little later than the one before, and a wait with a time
 //   limit that nothing ends moves it to the limit at once. Timers fire in virtual time.
-// - epoll_pwait2 (and io_uring_submit_and_wait_timeout, ring.cpp) plays what is on the other side of the sockets while
-// the worker waits, and comes back when all that it
-//   has brought about is there: what a pass of the loop finds does not depend on how fast anybody is.
+// - epoll_pwait2 (and what waits in liburing, ring.cpp) plays what is on the other side of the sockets while the worker
+//   waits, and comes back when all that it has brought about is there: what a pass of the loop finds does not depend on
+//   how fast anybody is.
 // - With two workers under lock_step(), the one that was woken goes on when the other has gone to sleep.
 //
 // Under callgrind nothing is counted below the functions named costs_uncounted*.
