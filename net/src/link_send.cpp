@@ -224,6 +224,7 @@ void LinkState::settle_interrupted() noexcept {
 // Ends every unit that the kernel does not have, and all that come later, with `error`.
 void LinkState::fail_writes(std::error_code error) noexcept {
     if (!write_error_) write_error_ = error;
+    write_ends_ = true;
     end_posts();
     SendUnit** at = &out_head_;
     out_tail_ = nullptr;
@@ -327,8 +328,7 @@ struct LeftUnit : SendUnit {
 }  // namespace
 
 inline bool LinkState::can_send_unawaited(const Segment* chain) noexcept {
-    if (send_op().armed || out_head_ || phase_ != Phase::open || write_ends_ || write_error_ || posts_waiting())
-        return false;
+    if (phase_ != Phase::open || write_ends_ || send_op().armed || out_head_ || posts_waiting()) return false;
     return chain && !chain->next && chain->pool == &home().buffers();
 }
 

@@ -71,13 +71,13 @@ struct LinkQueues {
     PackedError write_error_;             // set: nothing more can be sent
     std::uint32_t gathered_ = 0;          // units at the head of the queue that the send in flight covers
 
-    Phase phase_ = Phase::open;
-    ReadSide read_side_ = ReadSide::open;
+    Phase phase_ : 3 = Phase::open;
+    ReadSide read_side_ : 2 = ReadSide::open;
     bool served_ : 1 = false;
     bool graceful_ : 1 = false;  // closing: the peer's end is waited for
     bool timed_ : 1 = false;     // and nobody else limits that: linger_time does
     bool fin_sent_ : 1 = false;
-    bool write_ends_ : 1 = false;  // a half close is queued, or was sent
+    bool write_ends_ : 1 = false;  // a half close is queued, or was sent, or sending has failed
     bool released_ : 1 = false;    // home has seen the end of the last handle
     bool draining_ : 1 = false;
     bool looked_ : 1 = false;          // draining: what had arrived unread was taken

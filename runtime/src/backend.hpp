@@ -89,7 +89,7 @@ public:
     // is completed as any other, as the backend likes; completed if it is `told`, or if it has not gone as a whole.
     // This may be late, but is before the backend sleeps if expect() was called. Its owner neither submits nor frees it
     // inside of its completion.
-    virtual void submit_unawaited(SendOperation& send) noexcept { submit(send); }
+    virtual void submit_unawaited(SendOperation& send) noexcept = 0;
     // Asks an armed operation to end soon; its terminal completion says how it did end. Idempotent.
     virtual void cancel(Operation& operation) noexcept = 0;
     // Something waits for the end of an unawaited send after all: it is told, and before wait() sleeps.
@@ -155,17 +155,17 @@ protected:
         ++in_flight_;
     }
     void deliver(Operation& operation, Completion completion) noexcept {
-        if (completion.more)
-            ++completions_;
-        else
-            note_end(operation);
+        ++completions_;
+        if (!completion.more) {
+            operation.armed = false;
+            --in_flight_;
+        }
         operation.complete(operation, completion);
     }
-    // The last completion of an operation.
-    void note_end(Operation& operation) noexcept {
-        ++completions_;
-        operation.armed = false;
-        --in_flight_;
+    // Operations that were disarmed without being told.
+    void note_ends(std::uint64_t count) noexcept {
+        completions_ += count;
+        in_flight_ -= count;
     }
 
 private:

@@ -42,6 +42,7 @@ public:
     void attach() override {}
     void detach() noexcept override {}
     void submit(Operation& operation) noexcept override;
+    void submit_unawaited(SendOperation& send) noexcept override { submit(send); }
     void cancel(Operation& operation) noexcept override;
     void poll() noexcept override;
     void wait(Instant deadline) noexcept override;

@@ -372,6 +372,7 @@ inline void UringBackend::deliver_silent(bool settled) noexcept {
     Operation* first = std::exchange(silent_head_, nullptr);
     silent_tail_ = nullptr;
     if (settled && !pending_head_) expected_ = false;
+    unsigned untold = 0;
     while (first) {
         auto& send = static_cast<SendOperation&>(*first);
         first = first->next_pending;  // its owner may send again
@@ -385,9 +386,11 @@ inline void UringBackend::deliver_silent(bool settled) noexcept {
             deliver(send, Completion{static_cast<int>(send.size), false, nullptr});
             continue;
         }
-        note_end(send);
+        send.armed = false;
         pool_->take_back(*std::exchange(send.unawaited, nullptr));
+        ++untold;
     }
+    note_ends(untold);
 }
 
 void UringBackend::reap() noexcept {
@@ -417,13 +420,12 @@ inline void UringBackend::on_entry(const io_uring_cqe& entry) noexcept {
     }
     Completion completion{entry.res, (entry.flags & IORING_CQE_F_MORE) != 0, nullptr};
     if (entry.flags & IORING_CQE_F_BUFFER) {
-        Segment* segment =
-            pool_->lend(entry.flags >> IORING_CQE_BUFFER_SHIFT, static_cast<std::uint32_t>(std::max(entry.res, 0)));
+        const unsigned index = entry.flags >> IORING_CQE_BUFFER_SHIFT;
         burst_proven_ = true;
         if (entry.res > 0) [[likely]]
-            completion.segment = segment;
+            completion.segment = pool_->lend(index, static_cast<std::uint32_t>(entry.res));
         else
-            segment->release();
+            pool_->take_back(*pool_->lend(index, 0));
     } else {
         if (entry.res == -EINVAL && was_refused(operation, completion)) [[unlikely]]
             return;
