@@ -56,7 +56,7 @@ std::string Chunk::to_string() const {
 }
 
 void Chunk::release() noexcept {
-    while (first_) std::exchange(first_, first_->next)->release();
+    detail::Segment::release_all(std::exchange(first_, nullptr));
     size_ = 0;
 }
 

@@ -33,7 +33,7 @@ FrameSource::FrameSource(FrameSource&& other) noexcept
       error_(other.error_) {}
 
 FrameSource::~FrameSource() {
-    while (held_) std::exchange(held_, held_->next)->release();
+    Segment::release_all(held_);
     if (block_) block_->release();
 }
 

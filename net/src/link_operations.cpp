@@ -158,8 +158,7 @@ SendOp::SendOp(detail::LinkState* link, EndOfStream) noexcept : link_(link) {
 void SendOp::drop_source() noexcept {
     void* const owned = const_cast<void*>(source);
     if (kind == Kind::payload) return static_cast<detail::PayloadBlock*>(owned)->release();
-    auto* segment = static_cast<detail::Segment*>(owned);
-    while (segment) std::exchange(segment, segment->next)->release();
+    detail::Segment::release_all(static_cast<detail::Segment*>(owned));
 }
 
 void SendOp::arrive(detail::InboxNode& node) noexcept {

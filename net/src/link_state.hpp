@@ -236,7 +236,7 @@ private:
 
     // Sending (link_send.cpp)
     void flush_out() noexcept;
-    void await_again(Segment& segment, Completion completion) noexcept;
+    void await_again(Segment& segment, Completion completion) noexcept;  // link_forward.cpp
     bool gather() noexcept;
     void on_sent(Completion completion) noexcept;
     void on_sent_in_part(Completion completion) noexcept;

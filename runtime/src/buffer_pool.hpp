@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -49,6 +50,9 @@ struct Segment {
     }
     // Gives the segment back to where it came from. Any thread.
     void release() noexcept;
+    static void release_all(Segment* first) noexcept {  // of a list
+        while (first) std::exchange(first, first->next)->release();
+    }
 };
 
 class BufferPool {
