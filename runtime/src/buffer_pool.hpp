@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// BufferPool: the receive buffers of one worker, lent out as Segments. An idle Link holds none. The owner takes and
-// returns without atomics; any other thread returns through a lock-free stack that the owner empties once per pass.
+// BufferPool: the receive buffers of one worker, lent out as Segments. An idle Link holds none, but for a forward since
+// which its worker has slept. The owner takes and returns without atomics; any other thread returns through a lock-free
+// stack that the owner empties once per pass.
 //
 // Flow control. Buffers go to the kernel's ring (uring) or a free list (epoll) as soon as they are back. When fewer
 // than a quarter are in, the pool is `scarce`: Links then copy what they have queued to heap segments (spill) and give
