@@ -75,14 +75,15 @@ void LinkState::pause_recv() noexcept {
 
 // A plain receive waits: the segment is what it gets, with those that follow before its task runs.
 inline bool LinkState::hand_over(Segment& segment) noexcept {
-    if (!reader_ || !reader_->plain_ || unread_head_ || stamps_) return false;
-    if (home().buffers().scarce()) [[unlikely]]
+    if (stamps_ || !reader_ || !reader_->plain_ || unread_head_) return false;
+    Worker& here = home();
+    if (here.buffers().scarce()) [[unlikely]]
         return false;  // it is to be copied
     RecvOp& op = static_cast<RecvOp&>(*std::exchange(reader_, nullptr));
     op.take(&segment, segment.size);
     op.claim.settle(Wake::completed);  // as wake_reader() has it
     reader_kept_up_ = true;
-    home().note_woken(resume(op) ? &op : nullptr);
+    here.wake(op);
     return true;
 }
 
@@ -102,6 +103,11 @@ bool LinkState::hand_more(Segment& segment) noexcept {
 void LinkState::on_recv(Completion completion) noexcept {
     if (!completion.segment) [[unlikely]]
         return on_recv_ended(completion);
+    if (!completion.more || (idle_on_ & received) || !hand_over(*completion.segment)) [[unlikely]]
+        on_recv_otherwise(completion);
+}
+
+void LinkState::on_recv_otherwise(Completion completion) noexcept {
     note_activity(received);
     if (!hand_over(*completion.segment) && !hand_more(*completion.segment)) {
         if (phase_ == Phase::open) [[likely]]
@@ -300,17 +306,16 @@ void LinkState::stamp_arrivals() noexcept {
 
 // ---- the waiting receive
 
-inline bool LinkState::wait_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    const auto refuse = [this, &op](Wake why) noexcept {
-        op.claim.settle(why);
-        settle(op, why);
-        return false;
-    };
-    if (phase_ != Phase::open || read_side_ != ReadSide::open) return refuse(Wake::closed);
-    if (node.context->is_cancelled()) return refuse(Wake::cancelled);
-    reader_ = &op;
-    suspend(op, node, handle);
-    if (op.task->deadline != Instant::max()) op.limit_.until(earlier_of(op.limit_, *op.task));
+// What may have to be done for a wait that has just been published.
+bool LinkState::prepare_wait(ReadOp& op) noexcept {
+    TaskContext& task = *op.task;
+    if (task.is_cancelled()) {
+        reader_ = nullptr;
+        take_back(op);
+        return refuse(op, Wake::cancelled);
+    }
+    heed(op);
+    if (task.deadline != Instant::max()) op.limit_.until(earlier_of(op.limit_, task));
     if (op.limit_.given()) home().renew(timer(), op.limit_);
     if (!draining_ || reading_allowed()) [[likely]] {
         if (!recv_op().armed) want_data();
@@ -321,29 +326,55 @@ inline bool LinkState::wait_for_data(ReadOp& op, FrameNode& node, std::coroutine
     return true;
 }
 
-// Receiving. True when the task is to suspend.
-inline bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
-    reader_kept_up_ = false;
-    if (op.stamps_) [[unlikely]]
-        stamp_arrivals();
-    if (unread_bytes_ > 0 || !op.plain_) op.satisfied_ = op.kind_->step(op);
-    if (!op.satisfied_) return wait_for_data(op, node, handle);
-    settle(op, Wake::completed);
+// The receive ends before it waits.
+bool LinkState::refuse(ReadOp& op, Wake why) noexcept {
+    op.claim.settle(why);
+    settle(op, why);
     return false;
 }
 
-bool ReadOp::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
-    if (link_->at_home(*node.context)) return link_->start_read(*this, node, handle);
-    go_home(*this, *link_, node, handle, arrive);
+// Receiving. True when the task is to suspend.
+inline bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    CHAINRING_REQUIRE(!reader_, "two receives wait on one Link at the same time; it has one reader");
+    if (!op.plain_ || unread_bytes_ > 0 || phase_ != Phase::open || read_side_ != ReadSide::open || draining_ ||
+        !home().may_note_renewal())
+        return look_for_data(op, node, handle);
+    TaskContext& task = *node.context;
+    reader_ = &op;
+    const bool asked = publish(op, node, handle, home());
+    const bool armed = recv_op().armed;
+    if (asked || !armed || task.deadline != Instant::max()) [[unlikely]]
+        return prepare_wait(op);
+    if (op.limit_.given()) home().note_renewal(timer(), op.limit_);
     return true;
+}
+
+// There may be enough already, or there will never be.
+bool LinkState::look_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    reader_kept_up_ = false;  // else it will have, when the wait ends
+    if (op.stamps_) [[unlikely]]
+        stamp_arrivals();
+    if (unread_bytes_ > 0 || !op.plain_) op.satisfied_ = op.kind_->step(op);
+    if (op.satisfied_) {
+        settle(op, Wake::completed);
+        return false;
+    }
+    if (phase_ != Phase::open || read_side_ != ReadSide::open) return refuse(op, Wake::closed);
+    reader_ = &op;
+    publish(op, node, handle, home());
+    return prepare_wait(op);
+}
+
+bool ReadOp::start(FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    if (!link_->at_home(*node.context)) return go_home(*this, *link_, node, handle, arrive);
+    return link_->start_read(*this, node, handle);
 }
 
 void ReadOp::arrive(InboxNode& node) noexcept {
     TaskContext& task = arrived_task(node);
     auto& self = static_cast<ReadOp&>(*task.waiter);
     LinkState& link = *self.link_;
-    has_begun(task, link, link.start_read(self, *task.leaf, task.resume));
+    has_begun(task, link, self.start(*task.leaf, task.resume));
 }
 
 // Data has been queued.

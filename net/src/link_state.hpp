@@ -73,13 +73,13 @@ struct LinkQueues {
 
     Phase phase_ : 3 = Phase::open;
     ReadSide read_side_ : 2 = ReadSide::open;
+    bool draining_ : 1 = false;
     bool served_ : 1 = false;
     bool graceful_ : 1 = false;  // closing: the peer's end is waited for
     bool timed_ : 1 = false;     // and nobody else limits that: linger_time does
     bool fin_sent_ : 1 = false;
-    bool write_ends_ : 1 = false;  // a half close is queued, or was sent, or sending has failed
-    bool released_ : 1 = false;    // home has seen the end of the last handle
-    bool draining_ : 1 = false;
+    bool write_ends_ : 1 = false;      // a half close is queued, or was sent, or sending has failed
+    bool released_ : 1 = false;        // home has seen the end of the last handle
     bool looked_ : 1 = false;          // draining: what had arrived unread was taken
     bool reader_kept_up_ : 1 = false;  // it was waiting when the last data came
     bool has_lent_ : 1 = false;        // the unread segments may hold lent buffers
@@ -212,6 +212,7 @@ private:
     bool reading_allowed() const noexcept;
     void pause_recv() noexcept;
     void on_recv(Completion completion) noexcept;
+    [[gnu::noinline]] void on_recv_otherwise(Completion completion) noexcept;
     void on_recv_ended(Completion completion) noexcept;
     void append_unread(Segment* segment) noexcept;
     bool hand_over(Segment& segment) noexcept;
@@ -225,7 +226,9 @@ private:
     void doubt_end() noexcept;
     void end_read_side(ReadSide side, int error) noexcept;
     void advance_reader() noexcept;
-    bool wait_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    [[gnu::noinline]] bool look_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept;
+    [[gnu::noinline]] bool prepare_wait(ReadOp& op) noexcept;
+    bool refuse(ReadOp& op, Wake why) noexcept;
     // From here on the operation carries its outcome; the task may go on anywhere, and the slot may go.
     void settle(ReadOp& op, Wake why) noexcept {
         if (!op.satisfied_) op.error_ = read_error(why);

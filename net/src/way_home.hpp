@@ -15,16 +15,17 @@
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
 
-// Sends the running task home, where `arrive` is called; from here on it may run there.
+// Sends the running task home, where `arrive` is called; from here on it may run there. True: it is suspended.
 template <class State>
-void go_home(Waiter& op, State& state, FrameNode& node, std::coroutine_handle<> handle,
-             void (*arrive)(InboxNode&) noexcept) noexcept {
+[[gnu::noinline]] bool go_home(Waiter& op, State& state, FrameNode& node, std::coroutine_handle<> handle,
+                               void (*arrive)(InboxNode&) noexcept) noexcept {
     state.task_departs();
     TaskContext& task = *node.context;
     task.resume = handle;
     task.leaf = &node;
     task.waiter = &op;
     send_to(state.home(), task, arrive);
+    return true;
 }
 
 // First in `arrive`.

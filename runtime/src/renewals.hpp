@@ -3,6 +3,7 @@
 // for all of them, at the end of the pass: a reading costs ten times what the rest of a renewal does. A duration counts
 // from that reading: never early, and late by at most what was left of the pass. Owner thread only.
 //
+//     if (renewals.full()) ...                            // then stamp first
 //     renewals.add(timer, limit);                         // any number of times in a pass, the last one holds
 //     if (!renewals.empty()) renewals.stamp(queue, now);  // at its end
 #pragma once
@@ -14,6 +15,7 @@
 
 #include <array>
 #include <cstddef>
+#include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
@@ -22,17 +24,23 @@ class Renewals {
 public:
     static constexpr std::size_t capacity = 64;
 
-    bool empty() const noexcept { return count_ == 0; }
-    bool full() const noexcept { return count_ == capacity; }
+    Renewals() noexcept = default;
+    Renewals(const Renewals&) = delete;
+    Renewals& operator=(const Renewals&) = delete;
+
+    bool empty() const noexcept { return end_ == renewals_.data(); }
+    bool full() const noexcept { return end_ == full_; }
     // Not when full. The timer must live until stamp(), and must not fire before.
     void add(RenewedTimer& timer, const Limit& limit) noexcept {
         __builtin_prefetch(&timer, 1);
-        renewals_[count_++] = {&timer, limit};
+        *end_++ = {&timer, limit};
     }
+    // From now on it is always full.
+    void close() noexcept { full_ = end_; }
     // May throw as TimerQueue::arm() does.
     void stamp(TimerQueue& queue, Instant now) {
-        for (std::size_t at = 0; at < count_; ++at) queue.renew(*renewals_[at].timer, renewals_[at].limit.from(now));
-        count_ = 0;
+        const Renewal* const end = std::exchange(end_, renewals_.data());
+        for (const Renewal* at = renewals_.data(); at != end; ++at) queue.renew(*at->timer, at->limit.from(now));
     }
 
 private:
@@ -40,8 +48,9 @@ private:
         RenewedTimer* timer = nullptr;
         Limit limit;
     };
-    std::size_t count_ = 0;
     std::array<Renewal, capacity> renewals_;
+    Renewal* end_ = renewals_.data();  // of those that are noted
+    const Renewal* full_ = renewals_.data() + capacity;
 };
 
 }  // namespace detail

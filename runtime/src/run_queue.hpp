@@ -32,6 +32,8 @@ class RunQueue {
 public:
     // Where tasks overflow to; null: nobody steals here.
     explicit RunQueue(Injection* overflow) noexcept : overflow_(overflow) {}
+    RunQueue(const RunQueue&) = delete;
+    RunQueue& operator=(const RunQueue&) = delete;
     bool shared() const noexcept { return overflow_ != nullptr; }
 
     // `urgent`: woken by the task that is running.
@@ -46,12 +48,12 @@ public:
         }
     }
 
-    // What stays here.
+    // What stays here: all, where nobody steals.
     void push_own(TaskContext& task) noexcept {
         RunNode& node = task;
         node.next = nullptr;
-        (own_tail_ ? own_tail_->next : own_head_) = &node;
-        own_tail_ = &node;
+        *own_end_ = &node;
+        own_end_ = &node.next;
     }
 
     TaskContext* pop() noexcept {
@@ -67,6 +69,14 @@ public:
         TaskContext* task = own_turn_ ? pop_own() : pop_shared();
         if (!task) task = own_turn_ ? pop_shared() : pop_own();
         return task ? task : take_next();
+    }
+
+    TaskContext* pop_own() noexcept {
+        InboxNode* node = own_head_;
+        if (!node) return nullptr;
+        own_head_ = node->next;
+        if (!own_head_) own_end_ = &own_head_;
+        return &TaskContext::of(*node);
     }
 
     bool empty() const noexcept {
@@ -92,13 +102,6 @@ private:
     static constexpr unsigned most_in_a_row = 3;
 
     static TaskContext* task_of(InboxNode* node) noexcept { return node ? &TaskContext::of(*node) : nullptr; }
-    TaskContext* pop_own() noexcept {
-        InboxNode* node = own_head_;
-        if (!node) return nullptr;
-        own_head_ = node->next;
-        if (!own_head_) own_tail_ = nullptr;
-        return task_of(node);
-    }
     TaskContext* pop_shared() noexcept { return task_of(steal_.pop()); }
     TaskContext* take_next() noexcept {
         if (!next_.load(std::memory_order_relaxed)) return nullptr;
@@ -107,7 +110,7 @@ private:
 
     Injection* overflow_;
     InboxNode* own_head_ = nullptr;
-    InboxNode* own_tail_ = nullptr;
+    InboxNode** own_end_ = &own_head_;  // where the next one goes
     unsigned in_a_row_ = 0;
     bool own_turn_ = false;
     std::atomic<InboxNode*> next_{nullptr};  // the owner puts in, the owner and thieves take by exchange

@@ -245,7 +245,7 @@ std::string TaskReport::name_of(const TaskContext* task) const {
 
 void note_exception([[maybe_unused]] const FrameNode& frame) noexcept {
 #if CHAINRING_TASK_DUMP
-    Worker::current()->exception_trace().note(frame);
+    Worker::current()->note_exception(frame);
 #endif
 }
 

@@ -38,9 +38,7 @@ void TimedWaiter::begin_exactly(FrameNode& node, std::coroutine_handle<> handle,
 
 void TimedWaiter::stay() noexcept {
     task->worker()->timers().cancel(*this);
-    task->request.end_wait();
-    task->waiter = nullptr;
-    task->leaf = nullptr;
+    take_back(*this);
 }
 
 void TimedWaiter::finish() noexcept {

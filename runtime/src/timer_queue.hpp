@@ -58,7 +58,8 @@ public:
     // The timer's deadline is this now, whatever it was. May throw as arm() does.
     void renew(RenewedTimer& timer, Instant deadline) {
         timer.deadline = deadline;
-        if (!timer.armed() || timer.when > deadline) arm(static_cast<TimerNode&>(timer), deadline);
+        if (!timer.armed() || timer.when > deadline) [[unlikely]]
+            arm(static_cast<TimerNode&>(timer), deadline);
     }
     // For a RenewedTimer that fires: has its deadline passed? If it is still to come, the timer is armed for it again.
     bool passed(RenewedTimer& timer) {

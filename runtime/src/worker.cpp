@@ -38,12 +38,12 @@ Worker::Worker(RuntimeState& runtime, unsigned index, std::unique_ptr<Backend> b
       index_(index),
       backend_(std::move(backend)),
       buffers_(backend_->buffers()),
-      manual_time_(runtime.options.clock != nullptr),
       run_queue_(runtime.options.steal != Steal::never && runtime.options.workers > 1 ? &runtime.injection : nullptr),
       lingers_(runtime.may_spin || runtime.take_turns),
       wake_cost_(runtime.options.spin),
       learns_spin_(runtime.learn_spin) {
     buffers_.set_owner(*this);
+    if (runtime.options.clock) renewals_.close();  // it costs nothing to read, and may be advanced before a pass ends
 }
 
 Worker::~Worker() = default;
@@ -144,12 +144,17 @@ void Worker::resume_tasks() noexcept {
     const bool measure = shared && runtime_.options.steal == Steal::overloaded && run_queue_.size() > 1;
     const Instant start = measure ? std::chrono::steady_clock::now() : Instant();
     if (shared) share_load();
-    unsigned resumed = 0;
-    for (; resumed < task_budget; ++resumed) {
-        TaskContext* task = run_queue_.pop();
-        if (!task) break;
-        resume(*task);
-    }
+    const auto resume_all = [this](auto pop) noexcept {
+        unsigned resumed = 0;
+        for (; resumed < task_budget; ++resumed) {
+            TaskContext* task = pop(run_queue_);
+            if (!task) break;
+            resume(*task);
+        }
+        return resumed;
+    };
+    const unsigned resumed = shared ? resume_all([](RunQueue& queue) noexcept { return queue.pop(); })
+                                    : resume_all([](RunQueue& queue) noexcept { return queue.pop_own(); });
     bump(resumed_, resumed);
     if (measure && resumed > 0) note_cost(std::chrono::steady_clock::now() - start, resumed);
 }
@@ -174,15 +179,26 @@ inline bool Worker::resume(TaskContext& task) noexcept {
     if (!task.resume) [[unlikely]]
         if (!(task.resume = Child::of(task).begin())) return ended(task);
     task.resume.resume();  // afterwards the task may be anywhere
-    if (ended_) [[unlikely]]
-        return ended(*std::exchange(ended_, nullptr));
+    if (left_behind_) [[unlikely]]
+        return clear_up();
     left_task();
+    return false;
+}
+
+// What the task has left: its end, or what is known of an exception.
+bool Worker::clear_up() noexcept {
+    left_behind_ = false;
+    if (ended_) return ended(*std::exchange(ended_, nullptr));
+    left_task();
+    exception_trace_.clear();
     return false;
 }
 
 bool Worker::ended(TaskContext& task) noexcept {
     Child::of(task).clear();  // users' destructors: a part of the task, for reports
     left_task();
+    if (!exception_trace_.empty()) [[unlikely]]
+        exception_trace_.clear();
     task.scope->child_ended(Child::of(task));
     return true;
 }
@@ -191,8 +207,6 @@ inline void Worker::left_task() noexcept {
     if (runtime_.safepoint.wanted()) [[unlikely]]
         runtime_.safepoint.stop_here(index_);
     running_.store(nullptr, std::memory_order_relaxed);
-    if (!exception_trace_.empty()) [[unlikely]]
-        exception_trace_.clear();
 }
 
 // ---- tasks
@@ -219,6 +233,11 @@ void schedule_new(TaskContext& task) noexcept {
     }
 }
 
+void heed(Waiter& waiter) noexcept {
+    TaskContext& task = *waiter.task;
+    if ((task.request.asked() && !task.noticed) || waiter.stopped.load(std::memory_order_seq_cst)) task.tell_worker();
+}
+
 void send_to(Worker& worker, TaskContext& task) noexcept {
     send_to(worker, task, [](InboxNode& node) noexcept { Worker::current()->make_runnable(TaskContext::of(node)); });
 }
@@ -240,6 +259,14 @@ void schedule_local(TaskContext& task, std::coroutine_handle<> handle) noexcept 
 }
 
 // ---- limits
+
+void Worker::renew_by_clock(RenewedTimer& timer, const Limit& limit) noexcept {
+    stamp_renewals();
+    if (renewals_.full())
+        timers_.renew(timer, limit.from(now()));
+    else
+        renewals_.add(timer, limit);
+}
 
 void Worker::renew_now(RenewedTimer& timer, Duration duration) noexcept {
     stamp_renewals();

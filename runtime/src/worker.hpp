@@ -118,20 +118,21 @@ public:
     std::size_t links() const noexcept { return links_.load(std::memory_order_relaxed); }
 
     // The worker's thread from here on.
-    // Here, or where its affinity says. True: nobody else will run it, and this worker not before its next step 3.
-    bool make_runnable(TaskContext& task) noexcept {
-        if (!run_queue_.shared() && task.affinity == 0) [[likely]] {
-            run_queue_.push_own(task);
-            return true;
-        }
-        make_runnable_shared(task);
-        return false;
+    // Here, or where its affinity says.
+    void make_runnable(TaskContext& task) noexcept {
+        if (run_queue_.shared() || task.affinity != 0) [[unlikely]]
+            return make_runnable_shared(task);
+        run_queue_.push_own(task);
     }
-    // The waiter whose task a completion has made runnable last, until tasks run: more may be added to its outcome.
-    void note_woken(Waiter* waiter) noexcept { last_woken_ = waiter; }
+    // As resume(), by a completion. Until tasks run, more may be added to the outcome of last_woken(), if nobody else
+    // can run its task.
+    void wake(Waiter& waiter) noexcept;
     Waiter* last_woken() const noexcept { return last_woken_; }
     TaskContext* running() const noexcept { return running_.load(std::memory_order_relaxed); }
-    void task_ended(TaskContext& task) noexcept { ended_ = &task; }  // by the task's final suspension
+    void task_ended(TaskContext& task) noexcept {  // by the task's final suspension
+        ended_ = &task;
+        left_behind_ = true;
+    }
 
     void flush_later(FlushNode& node) noexcept {
         if (node.in_flush_list) return;
@@ -154,18 +155,23 @@ public:
     // once; whichever came last holds. It is cancelled before it goes.
     void renew(RenewedTimer& timer, const Limit& limit) noexcept {
         if (renewals_.full()) [[unlikely]]
-            stamp_renewals();
+            return renew_by_clock(timer, limit);
         renewals_.add(timer, limit);
-        if (manual_time_) [[unlikely]]
-            stamp_renewals();  // costs nothing, and the clock may be advanced before this pass ends
     }
+    // The same for where nothing may be called in between: the first is asked in time.
+    bool may_note_renewal() const noexcept { return !renewals_.full(); }
+    void note_renewal(RenewedTimer& timer, const Limit& limit) noexcept { renewals_.add(timer, limit); }
     void renew_now(RenewedTimer& timer, Duration duration) noexcept;
     void cancel(RenewedTimer& timer) noexcept;
     Instant now() const noexcept { return backend_->now(); }
     // The time of this pass for reports, in units of 2^24 ns (17 ms); wraps after two years.
     std::uint32_t ticks() const noexcept { return ticks_; }
     Duration ticks_ago(std::uint32_t ticks) const noexcept;  // from now; any thread while the worker is held
-    ExceptionTrace& exception_trace() noexcept { return exception_trace_; }
+    const ExceptionTrace& exception_trace() const noexcept { return exception_trace_; }
+    void note_exception(const FrameNode& frame) noexcept {
+        exception_trace_.note(frame);
+        left_behind_ = true;
+    }
     bool draining() const noexcept { return draining_; }
     bool cancelling() const noexcept { return cancelling_; }
 
@@ -203,9 +209,11 @@ private:
     void feed_starved() noexcept;
     void resume_tasks() noexcept;
     void resume_in_any_order(sim::Host& host) noexcept;
+    void renew_by_clock(RenewedTimer& timer, const Limit& limit) noexcept;
     void stamp_renewals() noexcept;
     void flush() noexcept;
     bool resume(TaskContext& task) noexcept;  // true: it has ended
+    bool clear_up() noexcept;                 // so too
     bool ended(TaskContext& task) noexcept;   // true
     void left_task() noexcept;
     bool find_task() noexcept;
@@ -230,8 +238,7 @@ private:
     std::unique_ptr<Backend> backend_;
     BufferPool& buffers_;  // the backend's
     TimerQueue timers_;
-    Renewals renewals_;       // of this step 3
-    const bool manual_time_;  // a ManualClock
+    Renewals renewals_;  // of this step 3
 
     RunQueue run_queue_;
     std::atomic<TaskContext*> running_{nullptr};  // the worker writes; a reporter that could not stop it reads
@@ -239,6 +246,7 @@ private:
     std::uint32_t ticks_ = 0;
     ExceptionTrace exception_trace_;
     TaskContext* ended_ = nullptr;
+    bool left_behind_ = false;               // by the running task: one of the last two is to be looked at
     Duration task_cost_{0};                  // of late, for Steal::overloaded: falls slowly, rises at once
     const bool lingers_;                     // it spins or takes turns: constants of the runtime
     std::uint64_t next_turn_ = task_budget;  // others': when so many tasks have been resumed
@@ -285,23 +293,49 @@ void schedule_new(TaskContext& task) noexcept;
 void send_to(Worker& worker, TaskContext& task) noexcept;
 void send_to(Worker& worker, TaskContext& task, void (*arrive)(InboxNode&) noexcept) noexcept;
 
-// What every operation does when it begins to wait and when it ends; on the task's worker.
-inline void suspend(Waiter& waiter, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+// What every operation does when it begins to wait and when it ends; on the task's worker, `here`.
+
+// True: the task was asked to end, some time ago or just now, or the wait was. heed() is to follow.
+inline bool publish(Waiter& waiter, FrameNode& node, std::coroutine_handle<> handle, const Worker& here) noexcept {
     TaskContext& task = *node.context;
     waiter.task = &task;
     task.resume = handle;
     task.leaf = &node;
     task.waiter = &waiter;
-    task.since = task.worker()->ticks();
+    task.since = here.ticks();
     const bool asked = task.request.begin_wait();
-    if ((asked && !task.noticed) || waiter.stopped.load(std::memory_order_seq_cst)) [[unlikely]]
-        task.tell_worker();  // between the look at the beginning of the await and now
+    const bool stopped = waiter.stopped.load(std::memory_order_seq_cst);
+    return asked | stopped;
 }
-inline bool resume(Waiter& waiter) noexcept {  // as make_runnable
+// Has the task's worker look at what was asked between the look at the beginning of the await and now.
+[[gnu::cold]] void heed(Waiter& waiter) noexcept;
+inline void suspend(Waiter& waiter, FrameNode& node, std::coroutine_handle<> handle) noexcept {
+    if (publish(waiter, node, handle, *node.context->worker())) [[unlikely]]
+        heed(waiter);
+}
+// Takes a published wait back before the task has suspended.
+inline void take_back(Waiter& waiter) noexcept {
     TaskContext& task = *waiter.task;
     task.request.end_wait();
     task.waiter = nullptr;
-    return task.worker()->make_runnable(task);
+    task.leaf = nullptr;
+}
+inline void resume(Waiter& waiter) noexcept {
+    TaskContext& task = *waiter.task;
+    task.request.end_wait();
+    task.waiter = nullptr;
+    task.worker()->make_runnable(task);
+}
+inline void Worker::wake(Waiter& waiter) noexcept {
+    TaskContext& task = *waiter.task;
+    task.request.end_wait();
+    task.waiter = nullptr;
+    if (run_queue_.shared() || task.affinity != 0) [[unlikely]] {
+        last_woken_ = nullptr;
+        return make_runnable_shared(task);
+    }
+    last_woken_ = &waiter;
+    run_queue_.push_own(task);
 }
 // TimedWaiter's begin() and finish(), for where they are called all the time.
 inline void suspend(TimedWaiter& waiter, FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {

@@ -150,4 +150,8 @@ TEST_CASE("renewals say when there is no more room") {
     CHECK(set.renewals.empty());
     CHECK(set.queue.size() == timers.size());
     for (Watched& timer : timers) set.queue.cancel(timer);
+
+    CHECK_FALSE(set.renewals.full());
+    set.renewals.close();
+    CHECK(set.renewals.full());
 }

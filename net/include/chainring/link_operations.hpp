@@ -85,8 +85,9 @@ protected:
     bool ignore_drain_ : 1 = false;
     bool accumulates_ : 1 = false;  // leaves bytes in the queue while it waits for more
     bool satisfied_ : 1 = false;
-    bool stamps_ : 1 = false;  // wants to know when its bytes have arrived
-    bool plain_ : 1 = false;   // a RecvOp: takes all there is, as it is
+    bool stamps_ : 1 = false;      // wants to know when its bytes have arrived
+    bool plain_ : 1 = false;       // a RecvOp that is not stamped: takes all there is, as it is
+    std::uint8_t unused_ : 3 = 0;  // so that they are set together
 
 private:
     static void arrive(InboxNode& node) noexcept;
@@ -151,6 +152,7 @@ public:
     // is unread already counts as arrived now; after a Link's first receive nothing is, if that was stamped.
     RecvOp&& stamped() && noexcept {
         stamps_ = true;
+        plain_ = false;
         return static_cast<RecvOp&&>(*this);
     }
     Result<Chunk> await_resume() noexcept {

@@ -52,7 +52,8 @@ inline std::error_code error_of(Wake why) noexcept {
 }
 
 // What a task waits in; for reports (runtime/src/task_report.cpp has their names).
-enum class WaitKind : std::uint8_t {
+// Two bytes: with what follows it in a Waiter it is set by one store.
+enum class WaitKind : std::uint16_t {
     other,
     sleep,
     join,
@@ -100,12 +101,12 @@ struct CancelNode : InboxNode {};  // brings a cancel to it
 
 class TaskContext : public RunNode, public CancelNode {
 public:
+    // What a suspension stores is not side by side: GCC 12 would put two pointers together in a vector register first.
     std::coroutine_handle<> resume;     // what to resume next; null: the task has not begun
-    Waiter* waiter = nullptr;           // what it waits on, while suspended in an operation
-    FrameNode* leaf = nullptr;          // the innermost frame while suspended in an operation; null while it runs
     Instant deadline = Instant::max();  // every await of the task ends by then; see Deadline
+    FrameNode* leaf = nullptr;          // the innermost frame while suspended in an operation; null while it runs
+    std::uint32_t since = 0;            // when it was last suspended, in Worker::ticks()
 
-    std::uint32_t since = 0;         // when it was last suspended, in Worker::ticks()
     std::uint16_t affinity = 0;      // 0: it may be stolen; else 1 + the index of the worker that alone resumes it
     std::uint8_t transfers = 0;      // symmetric transfers since the loop resumed the task
     bool cancelled = false;          // level-triggered: every await that begins from now on ends at once
@@ -116,6 +117,7 @@ public:
     bool is_main = false;            // constant
     CancelPost<> cancel_post;        // any thread
     CancelRequest<> request;         // any thread
+    Waiter* waiter = nullptr;        // what it waits on, while suspended in an operation
 
 private:
     std::atomic<Worker*> worker_{nullptr};

@@ -7,6 +7,7 @@
 #include <chainring/task_context.hpp>
 
 #include <chrono>
+#include <concepts>
 #include <coroutine>
 #include <cstdint>
 #include <limits>
@@ -33,7 +34,9 @@ struct TimerNode {
 
 // Saturates instead of overflowing.
 inline Instant after(Instant start, Duration duration) noexcept {
-    return duration > Instant::max() - start ? Instant::max() : start + duration;
+    if (duration > Instant::max() - start) [[unlikely]]
+        return Instant::max();
+    return start + duration;
 }
 
 // When a wait has to end: never, after a while counted from the moment it begins to wait (a receive's: from the end of
@@ -45,16 +48,20 @@ public:
     explicit Limit(Duration duration) noexcept { within(duration); }
     explicit Limit(Instant instant) noexcept { until(instant); }
     void within(Duration duration) noexcept { value_ = even(duration.count()); }
-    void until(Instant instant) noexcept { value_ = even(instant.time_since_epoch().count()) | 1; }
+    void until(Instant instant) noexcept {
+        value_ = even(instant.time_since_epoch().count()) | 1;
+        if (value_ == never) value_ -= 2;
+    }
     bool given() const noexcept { return value_ != never; }
     // The instant that the limit means for a wait that begins at `start`.
     Instant from(Instant start) const noexcept {
-        if (value_ & 1) return Instant(Duration(value_ & ~Duration::rep{1}));
+        if (value_ & 1) [[unlikely]]
+            return Instant(Duration(value_ & ~Duration::rep{1}));
         return after(start, Duration(value_));
     }
 
 private:
-    static constexpr Duration::rep never = std::numeric_limits<Duration::rep>::min();
+    static constexpr Duration::rep never = -1;
     static constexpr Duration::rep even(Duration::rep value) noexcept {
         constexpr Duration::rep largest = std::numeric_limits<Duration::rep>::max() - 1;
         if (value >= largest) return largest;
@@ -91,7 +98,10 @@ public:
 template <class Operation>
 class Limited : public Stoppable<Operation> {
 public:
-    Operation&& within(Duration duration) && noexcept {
+    // Not of a Duration: the argument's conversion would stay in the frame of the coroutine that calls.
+    template <class Rep, class Period>
+    requires std::convertible_to<std::chrono::duration<Rep, Period>, Duration> Operation &&
+        within(const std::chrono::duration<Rep, Period>& duration) && noexcept {
         auto& self = static_cast<Operation&>(*this);
         self.limit_.within(duration);
         return static_cast<Operation&&>(self);
