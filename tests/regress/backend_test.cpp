@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // Faults of the backends on what a simulated network has not: urgent data, passed and inherited descriptors.
+#include "runtime/src/backend.hpp"
+
 #include "tests/unit/support.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <random>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,4 +100,36 @@ TEST_CASE("a descriptor that a forked child still holds sends no events to a Lin
         waitpid(child, &status, 0);
         close(client);
     });
+}
+
+// io_uring: an alarm is left in the ring. It is set for the late deadline, moved forward, goes off while it is moved,
+// and is too early for a deadline that has gone.
+TEST_CASE("a wait ends at its deadline, whichever deadlines were waited for before" * not_simulated()) {
+    const detail::BackendOptions options{4, 1024, 32, nullptr};
+    const auto backend =
+        wanted_backend() == "epoll" ? detail::make_epoll_backend(options) : detail::make_uring_backend(options);
+    backend->attach();
+    std::mt19937_64 choose(1);
+    Duration latest{0};
+    int waits = 0;
+    for (int round = 0; round < 300; ++round) {
+        const Instant start = backend->now();
+        const Instant early = start + std::chrono::microseconds(choose() % 300);
+        const Instant middle = early + std::chrono::nanoseconds(choose() % 20'000);
+        const Instant late = start + 30s;
+        // Each that is asked for twice in a row may set the alarm. A wake ends the first waits at once.
+        for (const Instant deadline : {late, late, middle, middle, early, early}) {
+            if (choose() % 4 == 0) continue;
+            backend->wake();
+            backend->wait(deadline);
+        }
+        for (const Instant deadline : {early, middle}) {
+            while (backend->now() < deadline) backend->wait(deadline), ++waits;
+            latest = std::max(latest, backend->now() - deadline);
+        }
+    }
+    CHECK(latest < 10s);
+    CHECK(waits < 100'000);
+    MESSAGE("waits: " << waits << ", the latest " << latest / 1us << " us late");
+    backend->detach();
 }

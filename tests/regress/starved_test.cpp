@@ -77,3 +77,31 @@ TEST_CASE("a burst that comes while no task runs is one Chunk, up to 256 KiB") {
         CHECK(largest <= 256 * 1024);
     });
 }
+
+// The end of the burst would find room in the Chunk again, in front of what did not.
+TEST_CASE("what a Chunk of 256 KiB has no room for comes behind it, in order") {
+    RuntimeOptions options = one_worker();
+    options.recv_buffer_size = 24 * 1024;  // the eleventh is too much
+    in_runtime_with(options, []() -> Task<> {
+        auto pair = co_await connected();
+        std::string burst(11 * 24 * 1024 + 1000, '\0');
+        for (std::size_t at = 0; at < burst.size(); ++at) burst[at] = static_cast<char>(at / 1000);
+        for (int round = 0; round < 4; ++round) {
+            std::string got;
+            Scope scope;
+            scope.spawn(
+                [](Link* link, std::size_t size, std::string* all) -> Task<> {
+                    while (all->size() < size) {
+                        auto chunk = co_await link->recv().within(5s);
+                        if (!chunk) co_return;
+                        CHECK(chunk->size() <= 256 * 1024);
+                        *all += chunk->to_string();
+                    }
+                },
+                &pair.far, burst.size(), &got);
+            (co_await pair.near.send(burst)).value();
+            co_await scope.join();
+            CHECK(got == burst);
+        }
+    });
+}

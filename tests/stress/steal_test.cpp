@@ -129,3 +129,43 @@ TEST_CASE("a storm of steals with Links under load, cut off at random: nothing i
         CHECK(descriptors() == before);
     }
 }
+
+// What comes of one burst is added to the receive that its beginning has woken, but not to one that may run elsewhere.
+TEST_CASE("bursts to receives that thieves take: every byte comes once, in order") {
+    RuntimeOptions options = workers(2, Steal::eager);
+    options.recv_buffer_size = 1024;
+    in_runtime_with(options, []() -> Task<> {
+        constexpr unsigned count = 8;
+        const std::string burst = [] {
+            std::string text(48 * 1024, '\0');
+            for (std::size_t at = 0; at < text.size(); ++at) text[at] = static_cast<char>(at * 2654435761U >> 11);
+            return text;
+        }();
+        const std::uint64_t bursts = rounds(300);
+        std::vector<Pair> pairs;
+        for (unsigned number = 0; number < count; ++number) pairs.push_back(co_await connected());
+        std::atomic<unsigned> wrong{0};
+        Scope scope;
+        for (Pair& pair : pairs) {
+            scope.spawn(
+                [](Link* link, const std::string* text, std::uint64_t times) -> Task<> {
+                    for (; times > 0; --times) (co_await link->send(*text)).value();
+                    (co_await link->shutdown_write()).value();
+                },
+                &pair.near, &burst, bursts);
+            scope.spawn(
+                [](Link* link, const std::string* text, std::uint64_t times, std::atomic<unsigned>* differ) -> Task<> {
+                    std::uint64_t got = 0;
+                    while (auto chunk = co_await link->recv()) {
+                        const std::string part = chunk->to_string();
+                        for (const char byte : part)
+                            if (byte != (*text)[got++ % text->size()]) ++*differ;
+                    }
+                    if (got != times * text->size()) ++*differ;
+                },
+                &pair.far, &burst, bursts, &wrong);
+        }
+        co_await scope.join();
+        CHECK(wrong == 0);
+    });
+}

@@ -202,3 +202,35 @@ TEST_CASE("a forward renews the limit on being idle when it goes, not when its w
             &clock, limit_first);
     }
 }
+
+TEST_CASE("a forward that has gone is no silence: the limit on being idle begins anew" * not_simulated()) {
+    ManualClock clock;
+    RuntimeOptions options = one_worker();
+    options.clock = &clock;
+    in_runtime_with(
+        options,
+        [](ManualClock* time) -> Task<> {
+            int fd = -1;
+            Link link = co_await visited(&fd);
+            plain::send(fd, "a");
+            auto chunk = (co_await link.recv()).value();
+            link.close_when_idle(10s, IdleMeans::nothing_received_or_sent);
+            std::error_code end;
+            Scope scope;
+            scope.spawn([](Link* on, std::error_code* error) -> Task<> { *error = (co_await on->recv()).error(); },
+                        &link, &end);
+            co_await passes(3);
+            time->advance(6s);
+            co_await passes(3);
+            (co_await link.forward(std::move(chunk))).value();
+            co_await passes(3);
+            time->advance(6s);
+            co_await passes(3);
+            CHECK(!end);
+            time->advance(4s);
+            co_await scope.join();
+            CHECK(end == Errc::timed_out);
+            ::close(fd);
+        },
+        &clock);
+}

@@ -223,3 +223,56 @@ TEST_CASE("few receive buffers are enough for many that forward") {
         });
     }
 }
+
+// Each handing over of the queue makes room for the next; what follows a forward finds it in the kernel, or not yet.
+TEST_CASE("more forwards in one pass than the submission queue has entries, with what may follow one: all arrive" *
+          not_misbehaving()) {
+    RuntimeOptions options = one_worker();
+    options.ring_entries = 32;
+    in_runtime_with(options, []() -> Task<> {
+        constexpr std::size_t count = 100;
+        std::vector<Pair> pairs;
+        std::vector<Chunk> chunks;
+        for (std::size_t made = 0; made < count; ++made) pairs.push_back(co_await connected());
+        for (int round = 0; round < 3; ++round) {
+            chunks.clear();
+            for (Pair& pair : pairs) chunks.push_back(co_await receive(&pair, "question"));
+            std::vector<Outbox> outboxes;
+            for (std::size_t at = 0; at < count; ++at) {
+                (co_await pairs[at].near.forward(std::move(chunks[at]))).value();
+                if (at % 3 == 0) outboxes.push_back(pairs[at].near.outbox());
+                if (at % 3 == 0) CHECK(outboxes.back().post(Payload(std::string(" posted"))) == Posted::queued);
+                if (at % 3 == 1) pairs[at].near.close_when_idle(1h, IdleMeans::nothing_received_or_sent);
+            }
+            for (std::size_t at = 0; at < count; ++at) {
+                const std::string answer = at % 3 == 0 ? "question posted" : "question";
+                CHECK((co_await recv_text(&pairs[at].far, answer.size())) == answer);
+            }
+        }
+        chunks.clear();
+        for (Pair& pair : pairs) chunks.push_back(co_await receive(&pair, "last"));
+        Scope closing;
+        for (std::size_t at = 0; at < count; ++at) {
+            (co_await pairs[at].near.forward(std::move(chunks[at]))).value();
+            if (at % 4 == 0)
+                pairs[at].near.abort();
+            else
+                closing.spawn(
+                    [](Link* link, bool gracefully) -> Task<> {
+                        if (gracefully)
+                            (void)co_await link->close_gracefully(5s);
+                        else
+                            co_await link->close();
+                    },
+                    &pairs[at].near, at % 4 < 3);
+        }
+        for (std::size_t at = 0; at < count; ++at) {
+            if (at % 4 == 0) continue;
+            std::string rest;
+            co_await collect(&pairs[at].far, &rest);
+            CHECK(rest == "last");
+            co_await pairs[at].far.close();
+        }
+        co_await closing.join();
+    });
+}
