@@ -18,7 +18,7 @@ RULES = [
     ("tasks, scopes, claims", r"^runtime/"),
     ("sync", r"^sync/"),
     ("Link: receive", r"^net/src/link_recv\."),
-    ("Link: send", r"^net/(src/link_send\.|\S*(payload|outbox|link_reports|posts))"),
+    ("Link: send", r"^net/(src/link_(send|forward)\.|\S*(payload|outbox|link_reports|posts))"),
     ("Link: receive", r"^net/\S+ .*(Recv|Read|recv|read|unread|Segment)"),
     ("Link: send", r"^net/\S+ .*(Send|send|flush|Gather|Outbox)"),
     ("Link: rest", r"^net/"),
