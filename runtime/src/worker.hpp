@@ -6,7 +6,7 @@
 //   1 take in the inbox, a share of the injected tasks, and the buffers that other threads returned
 //   2 fire the timers that are due
 //   3 resume runnable tasks, at most `task_budget`, then read the clock for the limits that they have begun
-//   4 flush what they wrote (one gathered send for each Link)
+//   4 flush what they wrote (one gathered send for each Link); arm those again that found no receive buffer
 //   5 hand everything to the backend and deliver completions: without waiting while tasks are runnable; else look for
 //     tasks elsewhere (injected ones, then those of other workers), else spin for a while (with a CPU for each
 //     worker) or let another one have the CPU (with fewer), else park
