@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <cstring>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -35,41 +34,6 @@ bool is_unawaited(const Operation& operation) noexcept {
 }
 
 }  // namespace
-
-// ---- buffers
-
-UringPool::UringPool(io_uring& ring, unsigned count, unsigned buffer_size) : BufferPool(count, buffer_size) {
-    const std::size_t bytes = count * sizeof(io_uring_buf);
-    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) refuse(errno, "chainring: buffer ring memory");
-    ring_ = static_cast<io_uring_buf_ring*>(memory);
-    io_uring_buf_reg registration{};
-    registration.ring_addr = reinterpret_cast<std::uintptr_t>(ring_);
-    registration.ring_entries = count;
-    registration.bgid = group;
-    if (const int error = io_uring_register_buf_ring(&ring, &registration, 0)) {
-        ::munmap(memory, bytes);
-        refuse(-error, "chainring: io_uring buffer ring");
-    }
-    io_uring_buf_ring_init(ring_);
-    for (unsigned index = 0; index < count; ++index) recycle(index);
-    publish();
-}
-
-UringPool::~UringPool() {
-    ::munmap(ring_, count() * sizeof(io_uring_buf));
-}
-
-inline void UringPool::recycle(unsigned index) noexcept {
-    io_uring_buf_ring_add(ring_, buffer(index), buffer_size(), static_cast<unsigned short>(index),
-                          static_cast<int>(count() - 1), unpublished_++);
-}
-
-void UringPool::publish() noexcept {
-    if (unpublished_ == 0) return;
-    io_uring_buf_ring_advance(ring_, unpublished_);
-    unpublished_ = 0;
-}
 
 // ---- life
 

@@ -21,32 +21,12 @@
 
 #include "runtime/src/os_backend.hpp"
 #include "runtime/src/uring/alarm.hpp"
+#include "runtime/src/uring/uring_pool.hpp"
 
 #include <liburing.h>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
-
-// Receive buffers that the kernel takes from a ring in memory that both sides map (io_uring_register_buf_ring(3)).
-class UringPool final : public BufferPool {
-public:
-    static constexpr int group = 1;
-    UringPool(io_uring& ring, unsigned count, unsigned buffer_size);
-    ~UringPool() override;
-    void take_back(Segment& segment) noexcept {  // as BufferPool's, but nothing is virtual
-        end_loan(segment);
-        UringPool::recycle(segment.index);
-    }
-    // One release store makes everything recycled since the last call visible to the kernel.
-    void publish() noexcept;
-
-protected:
-    void recycle(unsigned index) noexcept override;
-
-private:
-    io_uring_buf_ring* ring_ = nullptr;
-    int unpublished_ = 0;
-};
 
 class UringBackend final : public OsBackend {
 public:
