@@ -204,7 +204,7 @@ private:
     LinkState(Worker& home, int fd) noexcept;
     ~LinkState() override;
 
-    // Receiving (link_recv.cpp)
+    // Receiving (link_recv.cpp, and link_unread.cpp for the queue)
     void arm_recv() noexcept;
     void last_look() noexcept;
     void end_idle_reader() noexcept;

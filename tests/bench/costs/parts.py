@@ -17,7 +17,7 @@ RULES = [
     ("scheduler", r"^runtime/include/chainring/schedule\."),
     ("tasks, scopes, claims", r"^runtime/"),
     ("sync", r"^sync/"),
-    ("Link: receive", r"^net/src/link_recv\."),
+    ("Link: receive", r"^net/src/link_(recv|unread)\."),
     ("Link: send", r"^net/(src/link_(send|forward)\.|\S*(payload|outbox|link_reports|posts))"),
     ("Link: receive", r"^net/\S+ .*(Recv|Read|recv|read|unread|Segment)"),
     ("Link: send", r"^net/\S+ .*(Send|send|flush|Gather|Outbox)"),
