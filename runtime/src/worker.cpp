@@ -213,6 +213,7 @@ inline void Worker::left_task() noexcept {
 
 // With an affinity, or where others may steal.
 void Worker::make_runnable_shared(TaskContext& task) noexcept {
+    last_woken_ = nullptr;  // another worker may run it at once
     if (task.affinity != 0 && task.affinity != index_ + 1) [[unlikely]] {
         send_to(*runtime_.workers[task.affinity - 1U], task);
         return;

@@ -327,15 +327,8 @@ inline void resume(Waiter& waiter) noexcept {
     task.worker()->make_runnable(task);
 }
 inline void Worker::wake(Waiter& waiter) noexcept {
-    TaskContext& task = *waiter.task;
-    task.request.end_wait();
-    task.waiter = nullptr;
-    if (run_queue_.shared() || task.affinity != 0) [[unlikely]] {
-        last_woken_ = nullptr;
-        return make_runnable_shared(task);
-    }
-    last_woken_ = &waiter;
-    run_queue_.push_own(task);
+    last_woken_ = &waiter;  // make_runnable_shared() forgets it
+    detail::resume(waiter);
 }
 // TimedWaiter's begin() and finish(), for where they are called all the time.
 inline void suspend(TimedWaiter& waiter, FrameNode& node, std::coroutine_handle<> handle, const Limit& limit) noexcept {
