@@ -48,6 +48,15 @@ public:
         }
     }
 
+    // Between the running of tasks, where others steal: neither they nor pop() see it before publish(). False: it had
+    // to go to the runtime's queue, where they do.
+    bool stage(TaskContext& task) noexcept {
+        RunNode& node = task;
+        return steal_.stage(node, *overflow_);
+    }
+    bool at_limit() const noexcept { return steal_.at_limit(); }
+    void publish() noexcept { steal_.publish(); }
+
     // What stays here: all, where nobody steals.
     void push_own(TaskContext& task) noexcept {
         RunNode& node = task;
@@ -56,21 +65,14 @@ public:
         own_end_ = &node.next;
     }
 
-    TaskContext* pop() noexcept {
-        if (!overflow_) return pop_own();
-        if (in_a_row_ < most_in_a_row) {
-            if (TaskContext* task = take_next()) {
-                ++in_a_row_;
-                return task;
-            }
+    TaskContext* pop() noexcept { return overflow_ ? pop_where_shared() : pop_own(); }
+    TaskContext* pop_where_shared() noexcept {
+        if (!own_head_ && !next_.load(std::memory_order_relaxed)) [[likely]] {
+            in_a_row_ = 0;
+            return pop_shared();
         }
-        in_a_row_ = 0;
-        own_turn_ = !own_turn_;
-        TaskContext* task = own_turn_ ? pop_own() : pop_shared();
-        if (!task) task = own_turn_ ? pop_shared() : pop_own();
-        return task ? task : take_next();
+        return pop_in_turn();
     }
-
     TaskContext* pop_own() noexcept {
         InboxNode* node = own_head_;
         if (!node) return nullptr;
@@ -80,7 +82,8 @@ public:
     }
 
     bool empty() const noexcept {
-        return !own_head_ && (!overflow_ || (!next_.load(std::memory_order_relaxed) && steal_.empty()));
+        if (own_head_) return false;
+        return !overflow_ || (!next_.load(std::memory_order_relaxed) && !steal_.any_staged() && steal_.empty());
     }
 
     // As a thief, with nothing of its own to steal: takes half of the victim's. The oldest is at the head of this queue
@@ -102,6 +105,20 @@ private:
     static constexpr unsigned most_in_a_row = 3;
 
     static TaskContext* task_of(InboxNode* node) noexcept { return node ? &TaskContext::of(*node) : nullptr; }
+    [[gnu::noinline]] TaskContext* pop_in_turn() noexcept {
+        if (in_a_row_ < most_in_a_row) {
+            if (TaskContext* task = take_next()) {
+                ++in_a_row_;
+                return task;
+            }
+        }
+        in_a_row_ = 0;
+        own_turn_ = !own_turn_;
+        TaskContext* task = own_turn_ ? pop_own() : pop_shared();
+        if (!task) task = own_turn_ ? pop_shared() : pop_own();
+        return task ? task : take_next();
+    }
+
     TaskContext* pop_shared() noexcept { return task_of(steal_.pop()); }
     TaskContext* take_next() noexcept {
         if (!next_.load(std::memory_order_relaxed)) return nullptr;

@@ -4,20 +4,22 @@
 // scheduler (runtime/proc.go, runqput and runqgrab) and of Tokio's (scheduler/multi_thread/queue.rs).
 //
 //   push       owner    appends at the tail; when the ring is full, half of it and the node go to the overflow queue
+//   stage      owner    as push, but nobody else sees the node, nor does pop, before
+//   publish    owner    shows what was staged: many for one store
 //   pop        owner    takes the oldest
 //   steal      thief    takes the older half at once into its own StealQueue, of which it is the owner
 //   size, empty  any thread, a snapshot
 //
-// head_ and tail_ count all nodes ever taken and ever pushed; index i lives in slot i mod Capacity; [head_, tail_) is
-// in the queue. tail_ is written by the owner alone. head_ moves by compare-exchange only: whoever moves it from h to
-// h + n owns the nodes h .. h+n-1, each of which is thus taken exactly once.
+// head_ and tail_ count all nodes ever taken and ever published; index i lives in slot i mod Capacity; [head_, tail_)
+// is in the queue. tail_ is written by the owner alone. head_ moves by compare-exchange only: whoever moves it from h
+// to h + n owns the nodes h .. h+n-1, each of which is thus taken exactly once.
 //
 //   push                                        take (pop, steal, and the owner's overflow)
 //   1 read head_ (acquire); room when           a read head_ = h (acquire)
-//     tail_ - head_ < Capacity                  b read tail_ (acquire) = t; n out of t - h
-//   2 write the slot                            c a thief copies the slots h .. h+n-1
-//   3 tail_ = tail_ + 1 (release)               d compare-exchange head_ from h to h + n (release); on failure go to a
-//                                               e the owner, who alone overwrites slots, reads them only now
+//     tail - head_ < Capacity; an earlier       b read tail_ (acquire) = t; n out of t - h
+//     look may do, since head_ only grows       c a thief copies the slots h .. h+n-1
+//   2 write the slot, and those of more nodes   d compare-exchange head_ from h to h + n (release); on failure go to a
+//   3 tail_ = beyond the last (release)         e the owner, who alone overwrites slots, reads them only now
 //
 // - b reads what 3 wrote: the slot, and what the node points to, are seen by the taker.
 // - 1 reads what d wrote: a slot is overwritten after it was copied. Through other takers' d in between too: each is a
@@ -69,30 +71,22 @@ public:
     // linked by `next`: the order stays, and the next Capacity / 2 pushes are cheap again.
     template <class Overflow>
     void push(Node& node, Overflow& overflow) noexcept {
-        const Index tail = tail_.load(std::memory_order_relaxed);  // own
-        for (;;) {
-            const Index head = head_.load(std::memory_order_acquire);  // pairs with d: the slot has been copied
-            if (tail - head < Capacity) {
-                put(tail, &node);
-                tail_.store(tail + 1, std::memory_order_release);  // 3: publishes the slot and the node
-                return;
-            }
-            if (!advance(head, Capacity / 2)) continue;  // a thief has made room
-            Node* const first = at(head);
-            Node* last = first;
-            for (Index i = head + 1; i != head + Capacity / 2; ++i) {
-                Node* const next = at(i);
-                last->next = next;
-                last = next;
-            }
-            last->next = &node;
-            node.next = nullptr;
-            overflow.push_batch(*first, node, Capacity / 2 + 1);
-            return;
-        }
+        stage(node, overflow);
+        publish();
     }
 
-    // Owner. The oldest node; null when there is none.
+    // False: it went to the overflow queue, where anybody sees it.
+    template <class Overflow>
+    bool stage(Node& node, Overflow& overflow) noexcept {
+        if (at_limit()) [[unlikely]]
+            return stage_at_limit(node, overflow);
+        put(end_++, &node);
+        return true;
+    }
+    bool at_limit() const noexcept { return end_ == limit_; }                  // the next one may have no room
+    void publish() noexcept { tail_.store(end_, std::memory_order_release); }  // 3: the slots and the nodes
+
+    // Owner. The oldest node that was published; null when there is none.
     Node* pop() noexcept {
         const Index tail = tail_.load(std::memory_order_relaxed);  // own
         for (;;) {
@@ -105,9 +99,9 @@ public:
     // The owner of *this, which is empty, as a thief. Takes half of what the victim has, rounded up: the oldest is
     // returned, to be run at once, and the others are queued here in their order. Null: the victim has nothing.
     Node* steal_from(StealQueue& victim) noexcept {
-        const Index tail = tail_.load(std::memory_order_relaxed);  // own
         // acquire, as in push: what is overwritten below has been copied by the thieves of this queue.
-        CHAINRING_REQUIRE(head_.load(std::memory_order_acquire) == tail, "a worker steals when its own queue is empty");
+        CHAINRING_REQUIRE(head_.load(std::memory_order_acquire) == end_, "a worker steals when its own queue is empty");
+        limit_ = end_ + Capacity;
         for (;;) {
             const Index head = victim.head_.load(std::memory_order_acquire);              // a
             const Index available = victim.tail_.load(std::memory_order_acquire) - head;  // b: pairs with 3
@@ -115,9 +109,10 @@ public:
             if (available > Capacity) continue;  // head is old
             const Index count = available - available / 2;
             Node* const oldest = victim.at(head);
-            for (Index i = 1; i < count; ++i) put(tail + i - 1, victim.at(head + i));
+            for (Index i = 1; i < count; ++i) put(end_ + i - 1, victim.at(head + i));
             if (!victim.advance(head, count)) continue;  // what was put is beyond the tail: nobody has seen it
-            if (count > 1) tail_.store(tail + count - 1, std::memory_order_release);  // 3, for thieves of this queue
+            end_ += count - 1;
+            if (count > 1) publish();  // for thieves of this queue
             return oldest;
         }
     }
@@ -129,9 +124,37 @@ public:
         return count < Capacity ? static_cast<std::size_t>(count) : Capacity;  // more: head was old
     }
     bool empty() const noexcept { return size() == 0; }
+    bool any_staged() const noexcept { return end_ != tail_.load(std::memory_order_relaxed); }  // owner
 
 private:
     using Index = std::uint64_t;
+
+    // Step 1, and what is done when there is no room.
+    template <class Overflow>
+    [[gnu::noinline]] bool stage_at_limit(Node& node, Overflow& overflow) noexcept {
+        publish();
+        for (;;) {
+            const Index head = head_.load(std::memory_order_acquire);  // pairs with d: the slots have been copied
+            limit_ = head + Capacity;
+            if (end_ != limit_) {
+                put(end_++, &node);
+                return true;
+            }
+            if (!advance(head, Capacity / 2)) continue;  // a thief has made room
+            limit_ += Capacity / 2;
+            Node* const first = at(head);
+            Node* last = first;
+            for (Index i = head + 1; i != head + Capacity / 2; ++i) {
+                Node* const next = at(i);
+                last->next = next;
+                last = next;
+            }
+            last->next = &node;
+            node.next = nullptr;
+            overflow.push_batch(*first, node, Capacity / 2 + 1);
+            return false;
+        }
+    }
 
     // d. Release: the slots have been copied before they may be overwritten.
     bool advance(Index head, Index count) noexcept {
@@ -142,6 +165,8 @@ private:
 
     alignas(64) Atomic<Index> head_{0};                        // all: read; takers: compare-exchange
     alignas(64) Atomic<Index> tail_{0};                        // the owner writes, all read
+    alignas(64) Index end_ = 0;                                // the owner's: tail_, and what is staged
+    Index limit_ = Capacity;                                   // the owner's: slots before this are free
     alignas(64) std::array<Atomic<Node*>, Capacity> slots_{};  // the owner writes, takers read
 };
 

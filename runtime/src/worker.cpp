@@ -136,14 +136,24 @@ void Worker::take_inbox() noexcept {
 }
 
 void Worker::resume_tasks() noexcept {
-    last_woken_ = nullptr;
+    if (run_queue_.shared()) {
+        run_queue_.publish();
+        share_load();
+    }
+    resuming_ = true;
     if (runtime_.host) [[unlikely]]
-        return resume_in_any_order(*runtime_.host);
-    // What others could take is worth a look at the clock.
+        resume_in_any_order(*runtime_.host);
+    else
+        resume_in_order();
+    resuming_ = false;
+    last_woken_ = nullptr;
+}
+
+inline void Worker::resume_in_order() noexcept {
     const bool shared = run_queue_.shared();
+    // What others could take is worth a look at the clock.
     const bool measure = shared && runtime_.options.steal == Steal::overloaded && run_queue_.size() > 1;
     const Instant start = measure ? std::chrono::steady_clock::now() : Instant();
-    if (shared) share_load();
     const auto resume_all = [this](auto pop) noexcept {
         unsigned resumed = 0;
         for (; resumed < task_budget; ++resumed) {
@@ -153,7 +163,7 @@ void Worker::resume_tasks() noexcept {
         }
         return resumed;
     };
-    const unsigned resumed = shared ? resume_all([](RunQueue& queue) noexcept { return queue.pop(); })
+    const unsigned resumed = shared ? resume_all([](RunQueue& queue) noexcept { return queue.pop_where_shared(); })
                                     : resume_all([](RunQueue& queue) noexcept { return queue.pop_own(); });
     bump(resumed_, resumed);
     if (measure && resumed > 0) note_cost(std::chrono::steady_clock::now() - start, resumed);
@@ -161,7 +171,6 @@ void Worker::resume_tasks() noexcept {
 
 // In the simulated world: which task is next, and how many, is the seed's choice.
 void Worker::resume_in_any_order(sim::Host& host) noexcept {
-    if (run_queue_.shared()) share_load();
     for (unsigned left = host.choose_budget(task_budget); left > 0; --left) {
         TaskContext* task = host.choose_task(run_queue_);
         if (!task) break;
@@ -211,15 +220,28 @@ inline void Worker::left_task() noexcept {
 
 // ---- tasks
 
-// With an affinity, or where others may steal.
+// With an affinity, or where others may steal. What becomes runnable between the running of tasks is shown to others
+// all at once, when tasks run next.
 void Worker::make_runnable_shared(TaskContext& task) noexcept {
-    last_woken_ = nullptr;  // another worker may run it at once
-    if (task.affinity != 0 && task.affinity != index_ + 1) [[unlikely]] {
-        send_to(*runtime_.workers[task.affinity - 1U], task);
-        return;
+    if (task.affinity != 0 || resuming_ || run_queue_.at_limit()) [[unlikely]]
+        return make_runnable_otherwise(task);
+    run_queue_.stage(task);
+}
+
+void Worker::make_runnable_otherwise(TaskContext& task) noexcept {
+    if (task.affinity != 0) {
+        last_woken_ = nullptr;  // it may go away
+        if (task.affinity == index_ + 1)
+            run_queue_.push_own(task);
+        else
+            send_to(*runtime_.workers[task.affinity - 1U], task);
+    } else if (!resuming_) {
+        if (!run_queue_.stage(task)) last_woken_ = nullptr;  // another worker may run it at once
+    } else {
+        last_woken_ = nullptr;
+        run_queue_.push(task, running() != nullptr && running() != &task);
+        if (runtime_.options.steal == Steal::eager) share_load();
     }
-    run_queue_.push(task, running() != nullptr && running() != &task);
-    if (runtime_.options.steal == Steal::eager) share_load();
 }
 
 void schedule_new(TaskContext& task) noexcept {

@@ -124,8 +124,7 @@ public:
             return make_runnable_shared(task);
         run_queue_.push_own(task);
     }
-    // As resume(), by a completion. Until tasks run, more may be added to the outcome of last_woken(), if nobody else
-    // can run its task.
+    // As resume(), by a completion. Until tasks run, more may be added to the outcome of last_woken().
     void wake(Waiter& waiter) noexcept;
     Waiter* last_woken() const noexcept { return last_woken_; }
     TaskContext* running() const noexcept { return running_.load(std::memory_order_relaxed); }
@@ -205,9 +204,11 @@ private:
 
     std::uint32_t pass() const noexcept { return static_cast<std::uint32_t>(passes_.load(std::memory_order_relaxed)); }
     void make_runnable_shared(TaskContext& task) noexcept;
+    [[gnu::noinline]] void make_runnable_otherwise(TaskContext& task) noexcept;
     void take_inbox() noexcept;
     void feed_starved() noexcept;
     void resume_tasks() noexcept;
+    void resume_in_order() noexcept;
     void resume_in_any_order(sim::Host& host) noexcept;
     void renew_by_clock(RenewedTimer& timer, const Limit& limit) noexcept;
     void stamp_renewals() noexcept;
@@ -246,6 +247,7 @@ private:
     std::uint32_t ticks_ = 0;
     ExceptionTrace exception_trace_;
     TaskContext* ended_ = nullptr;
+    bool resuming_ = false;                  // in step 3
     bool left_behind_ = false;               // by the running task: one of the last two is to be looked at
     Duration task_cost_{0};                  // of late, for Steal::overloaded: falls slowly, rises at once
     const bool lingers_;                     // it spins or takes turns: constants of the runtime
@@ -327,7 +329,7 @@ inline void resume(Waiter& waiter) noexcept {
     task.worker()->make_runnable(task);
 }
 inline void Worker::wake(Waiter& waiter) noexcept {
-    last_woken_ = &waiter;  // make_runnable_shared() forgets it
+    last_woken_ = &waiter;  // make_runnable_shared() forgets one that goes to another worker
     detail::resume(waiter);
 }
 // TimedWaiter's begin() and finish(), for where they are called all the time.

@@ -19,7 +19,7 @@ bool Worker::take_injected(std::size_t most) noexcept {
     if (!node) return false;
     while (node) {
         InboxNode* next = node->next;
-        run_queue_.push(TaskContext::of(*node), false);
+        make_runnable(TaskContext::of(*node));
         bump(injected_);
         node = next;
     }

@@ -231,6 +231,79 @@ TEST_CASE("first in, first out: owner and thief each take in the order of the pu
     }));
 }
 
+TEST_CASE("what is staged is nobody's until it is published, and then taken once") {
+    CHECK(model::holds({.preemptions = 3}, [] {
+        Nodes<4> nodes;
+        Queue<4> queue, mine;
+        NoOverflow none;
+        unsigned published = 0;  // one thread of the model runs at a time
+        const auto take = [&](const Node* node) {
+            for (; node; node = mine.pop()) {
+                model::check(node->number < published, "nobody sees what is staged");
+                nodes.tally.take(*node);
+            }
+        };
+        {
+            auto thief = model::spawn([&] {
+                take(mine.steal_from(queue));
+                take(mine.steal_from(queue));
+            });
+            for (unsigned i = 0; i < 4; i += 2) {
+                queue.stage(nodes[i], none);
+                queue.stage(nodes[i + 1], none);
+                published = i + 2;
+                queue.publish();
+            }
+        }
+        pop_all(queue, nodes.tally);
+        model::check(nodes.tally.complete(), "nothing is lost");
+    }));
+}
+
+TEST_CASE("a full ring shows what is staged before it moves its older half, whatever a thief takes") {
+    CHECK(model::holds({.preemptions = 3}, [] {
+        Nodes<7> nodes;
+        Queue<2> queue, mine;
+        Injection injection;
+        {
+            auto thief = model::spawn([&] {
+                steal_and_pop_all(mine, queue, nodes.tally);
+                steal_and_pop_all(mine, queue, nodes.tally);
+            });
+            unsigned moved = 0;
+            for (unsigned i = 0; i < 7; ++i) {
+                if (!queue.stage(nodes[i], injection)) moved += 2;  // half of the ring, and it
+                if (i % 3 == 2) queue.publish();
+            }
+            nodes.tally.take_all(injection.pop(moved));
+            queue.publish();
+            pop_all(queue, nodes.tally);
+        }
+        model::check(injection.empty(), "what was moved was told");
+        model::check(nodes.tally.complete(), "nothing is lost");
+    }));
+}
+
+TEST_CASE("a thief that pushes behind its loot keeps to its ring") {
+    CHECK(model::holds({.preemptions = 3}, [] {
+        Nodes<11> nodes;
+        Queue<4> queue, mine, yours;
+        Injection injection;
+        for (unsigned i = 0; i < 3; ++i) queue.push(nodes[i], injection);
+        for (unsigned i = 7; i < 11; ++i) mine.push(nodes[i], injection);
+        pop_all(mine, nodes.tally);
+        {
+            auto other = model::spawn([&] { steal_and_pop_all(yours, mine, nodes.tally); });
+            if (const Node* node = mine.steal_from(queue)) nodes.tally.take(*node);
+            for (unsigned i = 3; i < 7; ++i) mine.push(nodes[i], injection);
+            pop_all(mine, nodes.tally);
+        }
+        nodes.tally.take_all(injection.pop(7));
+        pop_all(queue, nodes.tally);
+        model::check(nodes.tally.complete(), "nothing is lost");
+    }));
+}
+
 // What steal_queue.hpp asks of those who park: both sides go through a read-modify-write of the sleepers' word.
 TEST_CASE("a push is seen by a thief that announced its sleep, or its pusher sees the announcement") {
     CHECK(model::holds({.preemptions = 3}, [] {

@@ -55,9 +55,13 @@ TEST_CASE("an owner and three thieves take each node once") {
         });
     for (unsigned i = 0; i < total; ++i) {
         nodes[i].number = i;
-        queues[0].push(nodes[i], injection);
+        if (i % 32 < 16)
+            queues[0].stage(nodes[i], injection);  // shown by the next push, at the latest
+        else
+            queues[0].push(nodes[i], injection);
         if (i % 8 == 0) take(queues[0].pop());
     }
+    queues[0].publish();
     while (left.load(std::memory_order_relaxed) > 0) look_around(queues[0]);
     for (auto& thread : threads) thread.join();
     unsigned wrong = 0;
@@ -83,4 +87,22 @@ TEST_CASE("a full queue moves its older half and the new node to the overflow, i
     for (unsigned i = 0; i < capacity / 2; ++i) CHECK(moved[i] == i);
     CHECK(moved.back() == capacity);
     CHECK(queue.pop() == &nodes[capacity / 2]);
+}
+
+TEST_CASE("what is staged is its owner's secret until it is published") {
+    std::array<Node, 3> nodes;
+    detail::StealQueue<Node> queue;
+    detail::InjectionQueue<Node> injection;
+    queue.push(nodes[0], injection);
+    CHECK_FALSE(queue.any_staged());
+    CHECK(queue.stage(nodes[1], injection));
+    CHECK(queue.stage(nodes[2], injection));
+    CHECK(queue.any_staged());
+    CHECK(queue.size() == 1);
+    CHECK(queue.pop() == &nodes[0]);
+    CHECK(queue.pop() == nullptr);
+    queue.publish();
+    CHECK_FALSE(queue.any_staged());
+    CHECK(queue.pop() == &nodes[1]);
+    CHECK(queue.pop() == &nodes[2]);
 }
