@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Takes the place of uring_backend.cpp in a library that was built without liburing.
+// Takes the place of uring/ in a library that was built without liburing.
 #include "runtime/src/backend.hpp"
 
 #include <cerrno>

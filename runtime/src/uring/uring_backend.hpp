@@ -65,7 +65,12 @@ private:
     void sleep() noexcept;
     void sleep_for(Duration time) noexcept;
     void deliver_cancelled() noexcept;
-    void keep_silent(SendOperation& operation) noexcept;
+    void keep_silent(SendOperation& send) noexcept {
+        send.silent = true;
+        send.next_pending = nullptr;
+        (silent_tail_ ? silent_tail_->next_pending : silent_head_) = &send;
+        silent_tail_ = &send;
+    }
     bool silent_settled() const noexcept;
     void deliver_silent(bool settled) noexcept;
     bool may_sleep() const noexcept;
