@@ -2,7 +2,8 @@
 // Recycled coroutine frames. Each thread keeps free lists by size class (8-byte steps up to 4 KiB, so that no frame
 // carries padding); larger frames go to operator new. A frame freed on another thread joins that thread's list; a list
 // that grows past its cap hands a batch to the shared depot, from which a thread whose list is empty takes one (the
-// thread-cache and central-list scheme of tcmalloc). Sanitized builds do not recycle, so that a use after free is seen.
+// thread-cache and central-list scheme of tcmalloc). The depot keeps 16 MiB; what a peak leaves beyond that goes back
+// to operator delete. Sanitized builds do not recycle, so that a use after free is seen.
 #include <chainring/frame.hpp>
 
 #include <array>
@@ -38,19 +39,32 @@ struct FreeFrame {
 // Batches of exactly batch_frames frames, of one size class each. Any thread; the mutex is taken once per batch.
 class Depot {
 public:
-    void put(std::size_t size_class, FreeFrame* batch) noexcept {
+    // False: it holds enough, and the batch stays the caller's.
+    bool put(std::size_t size_class, FreeFrame* batch) noexcept {
+        const std::size_t bytes = bytes_of_batch(size_class);
         const std::lock_guard lock(mutex_);
+        if (bytes > most_bytes - bytes_) return false;
+        bytes_ += bytes;
         batch->next_batch = std::exchange(batches_[size_class], batch);
+        return true;
     }
     FreeFrame* take(std::size_t size_class) noexcept {
         const std::lock_guard lock(mutex_);
         FreeFrame* batch = batches_[size_class];
-        if (batch) batches_[size_class] = batch->next_batch;
+        if (!batch) return nullptr;
+        bytes_ -= bytes_of_batch(size_class);
+        batches_[size_class] = batch->next_batch;
         return batch;
     }
 
 private:
+    static constexpr std::size_t most_bytes = std::size_t{16} << 20;
+    static std::size_t bytes_of_batch(std::size_t size_class) noexcept {
+        return batch_frames * (size_class + 1) * class_size;
+    }
+
     std::mutex mutex_;
+    std::size_t bytes_ = 0;
     std::array<FreeFrame*, classes> batches_{};
 };
 
@@ -67,6 +81,10 @@ struct FreeList {
                                   // the slow path
 };
 
+void release(FreeFrame* frame) noexcept {
+    while (frame) ::operator delete(std::exchange(frame, frame->next));
+}
+
 // The calling thread's lists. Without a destructor of its own: that would be asked for at each access whether it has
 // been registered. `Emptier` does it instead, from the slow paths, which every frame kept here has been through.
 constinit thread_local std::array<FreeList, classes> lists{};
@@ -78,9 +96,6 @@ struct Emptier {
             release(std::exchange(list.second, nullptr));
             list.room = 0;
         }
-    }
-    static void release(FreeFrame* frame) noexcept {
-        while (frame) ::operator delete(std::exchange(frame, frame->next));
     }
     bool registered = false;
 };
@@ -119,7 +134,7 @@ std::size_t class_of(std::size_t bytes) noexcept {
     FreeList& list = lists[size_class];
     emptier.registered = true;
     if (list.head) {  // a full batch
-        if (list.second) depot().put(size_class, list.second);
+        if (list.second && !depot().put(size_class, list.second)) release(list.second);
         list.second = std::exchange(list.head, nullptr);
     }
     list.room = batch_frames;
