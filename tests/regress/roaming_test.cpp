@@ -236,3 +236,27 @@ TEST_CASE("who was woken last is forgotten when other wakes show it to thieves" 
         CHECK(forgotten > 0);
     });
 }
+
+// A worker that is about to park, while it is not to be woken, may miss some.
+TEST_CASE("what a task makes runnable is there for thieves while it still runs" * not_simulated()) {
+    RuntimeOptions options = three();
+    options.workers = 2;
+    in_runtime_with(options, []() -> Task<> {
+        stay_here();
+        std::atomic<unsigned> ran{0};
+        Scope scope;
+        for (int child = 0; child < 100 && ran == 0; ++child) {
+            scope.spawn(
+                [](std::atomic<unsigned>* count) -> Task<> {
+                    ++*count;
+                    co_return;
+                },
+                &ran);
+            const auto until = std::chrono::steady_clock::now() + 50ms;
+            while (ran == 0 && std::chrono::steady_clock::now() < until) {
+            }
+        }
+        CHECK(ran > 0);
+        co_await scope.join();
+    });
+}
