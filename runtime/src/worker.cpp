@@ -229,16 +229,14 @@ void Worker::make_runnable_shared(TaskContext& task) noexcept {
 }
 
 void Worker::make_runnable_otherwise(TaskContext& task) noexcept {
-    if (task.affinity != 0) {
-        last_woken_ = nullptr;  // it may go away
-        if (task.affinity == index_ + 1)
-            run_queue_.push_own(task);
-        else
-            send_to(*runtime_.workers[task.affinity - 1U], task);
+    last_woken_ = nullptr;  // this task may go away, and at its limit the queue shows all that was staged before
+    if (task.affinity == index_ + 1) {
+        run_queue_.push_own(task);
+    } else if (task.affinity != 0) {
+        send_to(*runtime_.workers[task.affinity - 1U], task);
     } else if (!resuming_) {
-        if (!run_queue_.stage(task)) last_woken_ = nullptr;  // another worker may run it at once
+        run_queue_.stage(task);
     } else {
-        last_woken_ = nullptr;
         run_queue_.push(task, running() != nullptr && running() != &task);
         if (runtime_.options.steal == Steal::eager) share_load();
     }

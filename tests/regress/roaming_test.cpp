@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Faults of tasks that run elsewhere, each named by its cause.
+#include "runtime/src/worker.hpp"
 #include "tests/unit/support.hpp"
 
 #include <atomic>
@@ -44,6 +45,41 @@ Task<> accept_all(Listener* listener) {
         if (!link) co_return;
     }
 }
+
+// A wait that ends when the worker of its task is told to.
+struct Parking : detail::Waiter {
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> handle) noexcept {
+        detail::suspend(*this, handle.promise(), handle);
+        parked = true;
+    }
+    void await_resume() const noexcept {}
+    bool parked = false;
+};
+
+Task<> park_in(Parking* parking) {
+    co_await *parking;
+}
+
+// Between the running of tasks, as where completions are delivered: wakes the first as one does, then the others.
+struct WakeAll : detail::InboxNode {
+    std::vector<Parking>* waits = nullptr;
+    bool noted = false;
+    bool forgotten = false;
+    bool over = false;
+
+    static void in_order(detail::InboxNode& node) noexcept {
+        auto& self = static_cast<WakeAll&>(node);
+        detail::Worker& here = *detail::Worker::current();
+        detail::Waiter& first = self.waits->front();
+        here.wake(first);
+        self.noted = here.last_woken() == &first;
+        for (std::size_t at = 1; at < self.waits->size(); ++at) detail::resume((*self.waits)[at]);
+        self.forgotten = here.last_woken() == nullptr;
+        self.over = true;
+    }
+};
 
 }  // namespace
 
@@ -156,5 +192,71 @@ TEST_CASE("asking a Link for its peer while it closes at home gives the address 
             pair.near.abort();
             co_await scope.join();
         }
+    });
+}
+
+// Fewer than the run queue has room for, so that it never overflows; but in some rounds it looks for room in between,
+// and shows what it has.
+TEST_CASE("who was woken last is forgotten when other wakes show it to thieves" * not_simulated()) {
+    RuntimeOptions options = three();
+    options.workers = 2;
+    in_runtime_with(options, []() -> Task<> {
+        stay_here();
+        std::atomic<bool> thief_is_busy{false};
+        std::atomic<bool> done{false};
+        Scope busy;
+        busy.spawn_on(
+            1,
+            [](std::atomic<bool>* begun, std::atomic<bool>* end) -> Task<> {
+                *begun = true;
+                co_await plain::wait_in_place([end] { return end->load(); });
+            },
+            &thief_is_busy, &done);
+        co_await plain::wait_in_place([&] { return thief_is_busy.load(); });
+        unsigned noted = 0;
+        unsigned forgotten = 0;
+        for (int round = 0; round < 6; ++round) {
+            std::vector<Parking> waits(200);
+            Scope scope;
+            for (Parking& wait : waits) scope.spawn(park_in, &wait);
+            for (Parking& wait : waits)
+                while (!wait.parked) co_await yield();
+            WakeAll wakes;
+            wakes.run = WakeAll::in_order;
+            wakes.waits = &waits;
+            detail::Worker::current()->post(wakes);
+            while (!wakes.over) co_await yield();
+            co_await scope.join();
+            noted += wakes.noted;
+            forgotten += wakes.forgotten;
+        }
+        done = true;
+        co_await busy.join();
+        CHECK(noted > 0);
+        CHECK(forgotten > 0);
+    });
+}
+
+// A worker that is about to park, while it is not to be woken, may miss some.
+TEST_CASE("what a task makes runnable is there for thieves while it still runs" * not_simulated()) {
+    RuntimeOptions options = three();
+    options.workers = 2;
+    in_runtime_with(options, []() -> Task<> {
+        stay_here();
+        std::atomic<unsigned> ran{0};
+        Scope scope;
+        for (int child = 0; child < 100 && ran == 0; ++child) {
+            scope.spawn(
+                [](std::atomic<unsigned>* count) -> Task<> {
+                    ++*count;
+                    co_return;
+                },
+                &ran);
+            const auto until = std::chrono::steady_clock::now() + 50ms;
+            while (ran == 0 && std::chrono::steady_clock::now() < until) {
+            }
+        }
+        CHECK(ran > 0);
+        co_await scope.join();
     });
 }
