@@ -229,10 +229,9 @@ void Worker::make_runnable_shared(TaskContext& task) noexcept {
 }
 
 void Worker::make_runnable_otherwise(TaskContext& task) noexcept {
+    if (task.affinity == index_ + 1) return run_queue_.push_own(task);
     last_woken_ = nullptr;  // this task may go away, and at its limit the queue shows all that was staged before
-    if (task.affinity == index_ + 1) {
-        run_queue_.push_own(task);
-    } else if (task.affinity != 0) {
+    if (task.affinity != 0) {
         send_to(*runtime_.workers[task.affinity - 1U], task);
     } else if (!resuming_) {
         run_queue_.stage(task);

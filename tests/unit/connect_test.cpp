@@ -78,7 +78,7 @@ TEST_CASE("dial takes addresses and names; what is neither is an invalid address
         const std::string port = std::to_string(listener.address().port());
         for (const std::string& host :
              {std::string("127.0.0.1:"), std::string("localhost:"), std::string("server.test:")}) {
-            auto link = co_await dial(host + port);
+            auto link = co_await dial(host + port).within(5s);
             CHECK(link.value().peer().value() == listener.address());
             auto accepted = co_await listener.accept();
             CHECK(accepted.has_value());
