@@ -117,7 +117,8 @@ void LinkState::on_recv_otherwise(Completion completion) noexcept {
 void LinkState::on_recv_ended(Completion completion) noexcept {
     if (completion.segment) {
         // A receiver that has kept up with a burst gets longer ones, until it lags: each costs an arming.
-        if (reader_ || reader_kept_up_) recv_op().burst = most_handed_over / Operation::recv_burst;
+        const bool kept_up = reader_ ? !reader_->short_bursts_ : reader_kept_up_;
+        if (kept_up) recv_op().burst = most_handed_over / Operation::recv_burst;
     } else if (completion.result == 0) {
         end_read_side(ReadSide::eof, 0);
     } else if (completion.result == -ENOBUFS) {
@@ -225,6 +226,8 @@ inline bool LinkState::start_read(ReadOp& op, FrameNode& node, std::coroutine_ha
 // There may be enough already, or there will never be.
 bool LinkState::look_for_data(ReadOp& op, FrameNode& node, std::coroutine_handle<> handle) noexcept {
     reader_kept_up_ = false;  // else it will have, when the wait ends
+    if (op.short_bursts_) [[unlikely]]
+        recv_op().burst = 1;
     if (op.stamps_) [[unlikely]]
         stamp_arrivals();
     if (unread_bytes_ > 0 || !op.plain_) op.satisfied_ = op.kind_->step(op);
@@ -261,7 +264,7 @@ void LinkState::wake_reader(Wake why) noexcept {
     if (!reader_) return;
     ReadOp& op = *std::exchange(reader_, nullptr);
     op.claim.settle(why);  // nobody else ends it: all that would are here, and find no reader
-    reader_kept_up_ = true;
+    reader_kept_up_ = !op.short_bursts_;
     settle(op, why);
     resume(op);
 }

@@ -23,19 +23,20 @@ struct Direction {
 Task<> copy(Direction* way, std::atomic<Direction*>* failed, Scope* both) {
     std::error_code error;
     for (;;) {
-        auto chunk = co_await way->from->recv().ignore_drain();
+        auto chunk = co_await way->from->recv().ignore_drain().in_short_bursts(way->limit != nullptr);
         if (!chunk) {
             error = chunk.error();
             break;
         }
-        auto sent = co_await way->to->send(std::move(*chunk));
-        if (!sent) {
-            error = sent.error();
+        const std::size_t size = chunk->size();
+        auto passed_on = co_await way->to->forward(std::move(*chunk));
+        if (!passed_on) {
+            error = passed_on.error();
             break;
         }
-        way->bytes += *sent;
+        way->bytes += size;
         if (!way->limit) continue;
-        auto paid = co_await way->limit->take(*sent);
+        auto paid = co_await way->limit->take(size);
         if (!paid) {
             error = paid.error();
             break;

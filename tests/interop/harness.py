@@ -78,7 +78,7 @@ def settles(value, quiet=0.5, seconds=20.0):
 
 
 def tool(name):
-    path = shutil.which(name)
+    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
     if not path:
         raise Skip(f"{name} is not installed")
     return path

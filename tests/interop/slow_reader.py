@@ -19,8 +19,9 @@ def unit(number):
 @contextlib.contextmanager
 def slowly(command, rate, **options):
     """`command` into pv at so many bytes a second; yields pv's end of it."""
+    slowly_on = [tool("pv"), "-q", "-L", str(rate)]  # skips before anything runs
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as source:
-        with subprocess.Popen([tool("pv"), "-q", "-L", str(rate)], stdin=source.stdout, **options) as slow:
+        with subprocess.Popen(slowly_on, stdin=source.stdout, **options) as slow:
             source.stdout.close()
             try:
                 yield slow

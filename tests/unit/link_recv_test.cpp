@@ -2,6 +2,7 @@
 // Receiving: what arrives, in which shape, and how a receive ends.
 #include "tests/unit/support.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <vector>
@@ -309,5 +310,36 @@ TEST_CASE("not receiving closes the window: what a sender can push ahead is boun
         CHECK(metrics().buffers_lent < 200);
         MESSAGE("bytes taken before the window closed: " << pushed);
         pair.near.abort();
+    });
+}
+
+namespace {
+
+// A mebibyte that is there before the first receive: the size of its largest Chunk.
+Task<std::size_t> largest_chunk(bool short_bursts) {
+    constexpr std::size_t total = 1 << 20;
+    auto pair = co_await connected();
+    Scope sending;
+    sending.spawn([](Link* to) -> Task<> { (co_await to->send(std::string(total, 'b'))).value(); }, &pair.far);
+    co_await passes(20);
+    std::size_t largest = 0;
+    for (std::size_t received = 0; received < total;) {
+        auto chunk = co_await pair.near.recv().in_short_bursts(short_bursts);
+        received += chunk.value().size();
+        largest = std::max(largest, chunk->size());
+    }
+    co_await sending.join();
+    co_return largest;
+}
+
+}  // namespace
+
+TEST_CASE("in short bursts, what comes together is received in more and smaller Chunks") {
+    in_runtime([]() -> Task<> {
+        const std::size_t smaller = co_await largest_chunk(true);
+        const std::size_t larger = co_await largest_chunk(false);
+        MESSAGE("in short bursts " << smaller << ", else " << larger);
+        CHECK(smaller <= 128 * 1024);
+        CHECK(larger <= 256 * 1024);
     });
 }

@@ -85,9 +85,10 @@ protected:
     bool ignore_drain_ : 1 = false;
     bool accumulates_ : 1 = false;  // leaves bytes in the queue while it waits for more
     bool satisfied_ : 1 = false;
-    bool stamps_ : 1 = false;      // wants to know when its bytes have arrived
-    bool plain_ : 1 = false;       // a RecvOp that is not stamped: takes all there is, as it is
-    std::uint8_t unused_ : 3 = 0;  // so that they are set together
+    bool stamps_ : 1 = false;  // wants to know when its bytes have arrived
+    bool plain_ : 1 = false;   // a RecvOp without the next one, and not stamped: takes all there is, as it is
+    bool short_bursts_ : 1 = false;
+    std::uint8_t unused_ : 2 = 0;  // so that they are set together
 
 private:
     static void arrive(InboxNode& node) noexcept;
@@ -153,6 +154,16 @@ public:
     RecvOp&& stamped() && noexcept {
         stamps_ = true;
         plain_ = false;
+        return static_cast<RecvOp&&>(*this);
+    }
+    // The Link then reads less at a time of what comes together: Chunks have 128 KiB at most, instead of 256, and
+    // mostly far less. For those who wait before they receive again (for tokens of a rate), so that the bytes flow
+    // evenly.
+    RecvOp&& in_short_bursts(bool wanted = true) && noexcept {
+        if (wanted) {
+            short_bursts_ = true;
+            plain_ = false;
+        }
         return static_cast<RecvOp&&>(*this);
     }
     Result<Chunk> await_resume() noexcept {
