@@ -6,6 +6,7 @@
 // to operator delete. Sanitized builds do not recycle, so that a use after free is seen.
 #include <chainring/frame.hpp>
 
+#include <algorithm>
 #include <array>
 #include <mutex>
 #include <new>
@@ -22,6 +23,7 @@ void* allocate_frame(std::size_t bytes) {
 void free_frame(void* frame, std::size_t) noexcept {
     ::operator delete(frame);
 }
+void trim_frames() noexcept {}
 
 #else
 
@@ -30,42 +32,61 @@ namespace {
 constexpr std::size_t class_size = 8;
 constexpr std::size_t classes = 4096 / class_size;
 constexpr std::size_t batch_frames = 32;
+constexpr std::size_t most_trimmed = std::size_t{2} << 20;  // bytes at a time: some 0.2 ms
 
 struct FreeFrame {
     FreeFrame* next;
     FreeFrame* next_batch;  // valid in the first frame of a batch in the depot
 };
 
+void release(FreeFrame* frame) noexcept {
+    while (frame) ::operator delete(std::exchange(frame, frame->next));
+}
+
 // Batches of exactly batch_frames frames, of one size class each. Any thread; the mutex is taken once per batch.
 class Depot {
 public:
-    // False: it holds enough, and the batch stays the caller's.
-    bool put(std::size_t size_class, FreeFrame* batch) noexcept {
-        const std::size_t bytes = bytes_of_batch(size_class);
+    void put(std::size_t size_class, FreeFrame* batch) noexcept {
         const std::lock_guard lock(mutex_);
-        if (bytes > most_bytes - bytes_) return false;
-        bytes_ += bytes;
-        batch->next_batch = std::exchange(batches_[size_class], batch);
-        return true;
+        Shelf& shelf = shelves_[size_class];
+        batch->next_batch = std::exchange(shelf.first, batch);
+        ++shelf.batches;
     }
     FreeFrame* take(std::size_t size_class) noexcept {
         const std::lock_guard lock(mutex_);
-        FreeFrame* batch = batches_[size_class];
-        if (!batch) return nullptr;
-        bytes_ -= bytes_of_batch(size_class);
-        batches_[size_class] = batch->next_batch;
-        return batch;
+        Shelf& shelf = shelves_[size_class];
+        if (!shelf.first) return nullptr;
+        shelf.fewest = std::min(shelf.fewest, --shelf.batches);
+        return std::exchange(shelf.first, shelf.first->next_batch);
+    }
+    // Half of what has lain here unused since the last call, but not much more than `most` bytes.
+    void trim(std::size_t most) noexcept {
+        FreeFrame* surplus = nullptr;
+        {
+            const std::lock_guard lock(mutex_);
+            std::size_t bytes = 0;
+            for (std::size_t size_class = 0; size_class < classes; ++size_class) {
+                Shelf& shelf = shelves_[size_class];
+                for (std::size_t left = (shelf.fewest + 1) / 2; left > 0 && bytes < most; --left) {
+                    FreeFrame* batch = std::exchange(shelf.first, shelf.first->next_batch);
+                    --shelf.batches;
+                    batch->next_batch = std::exchange(surplus, batch);
+                    bytes += batch_frames * (size_class + 1) * class_size;
+                }
+                shelf.fewest = shelf.batches;
+            }
+        }
+        while (surplus) release(std::exchange(surplus, surplus->next_batch));
     }
 
 private:
-    static constexpr std::size_t most_bytes = std::size_t{16} << 20;
-    static std::size_t bytes_of_batch(std::size_t size_class) noexcept {
-        return batch_frames * (size_class + 1) * class_size;
-    }
-
+    struct Shelf {
+        FreeFrame* first = nullptr;
+        std::size_t batches = 0;
+        std::size_t fewest = 0;  // since the last trim
+    };
     std::mutex mutex_;
-    std::size_t bytes_ = 0;
-    std::array<FreeFrame*, classes> batches_{};
+    std::array<Shelf, classes> shelves_{};
 };
 
 // Never destroyed: frames may be freed while the process ends.
@@ -80,10 +101,6 @@ struct FreeList {
     std::size_t room = 0;         // in `head`, for as many frames; 0 at first, so that the first frame freed here takes
                                   // the slow path
 };
-
-void release(FreeFrame* frame) noexcept {
-    while (frame) ::operator delete(std::exchange(frame, frame->next));
-}
 
 // The calling thread's lists. Without a destructor of its own: that would be asked for at each access whether it has
 // been registered. `Emptier` does it instead, from the slow paths, which every frame kept here has been through.
@@ -134,7 +151,7 @@ std::size_t class_of(std::size_t bytes) noexcept {
     FreeList& list = lists[size_class];
     emptier.registered = true;
     if (list.head) {  // a full batch
-        if (list.second && !depot().put(size_class, list.second)) release(list.second);
+        if (list.second) depot().put(size_class, list.second);
         list.second = std::exchange(list.head, nullptr);
     }
     list.room = batch_frames;
@@ -161,6 +178,10 @@ void free_frame(void* frame, std::size_t bytes) noexcept {
         return;
     }
     keep(lists[size_class], frame);
+}
+
+void trim_frames() noexcept {
+    depot().trim(most_trimmed);
 }
 
 #endif

@@ -78,11 +78,18 @@ void Worker::run_tasks() noexcept {
     if (runtime_.safepoint.wanted()) runtime_.safepoint.stop_here(index_);
     const Instant about = backend_->coarse_now();
     ticks_ = ticks_of(about);
+    if (ticks_ - trimmed_ >= ticks_between_trims) [[unlikely]]
+        trim();
     take_inbox();
     stamp_renewals();  // of receives that have come home: before the expiry looks at what they have renewed
     if (timers_.may_expire(after(about, Backend::coarse_lag))) timers_.expire(now());
     resume_tasks();
     stamp_renewals();
+}
+
+void Worker::trim() noexcept {
+    trimmed_ = ticks_;
+    if (index_ == 0) trim_frames();
 }
 
 void Worker::end() noexcept {

@@ -202,7 +202,10 @@ private:
         counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
     }
 
+    static constexpr std::uint32_t ticks_between_trims = 60;  // a second
+
     std::uint32_t pass() const noexcept { return static_cast<std::uint32_t>(passes_.load(std::memory_order_relaxed)); }
+    [[gnu::cold]] void trim() noexcept;
     void make_runnable_shared(TaskContext& task) noexcept;
     [[gnu::noinline]] void make_runnable_otherwise(TaskContext& task) noexcept;
     void take_inbox() noexcept;
@@ -245,6 +248,7 @@ private:
     std::atomic<TaskContext*> running_{nullptr};  // the worker writes; a reporter that could not stop it reads
     Waiter* last_woken_ = nullptr;                // by a completion since tasks ran last
     std::uint32_t ticks_ = 0;
+    std::uint32_t trimmed_ = 0;  // in ticks: when the recycled frames were last looked at
     ExceptionTrace exception_trace_;
     TaskContext* ended_ = nullptr;
     bool resuming_ = false;                  // in step 3

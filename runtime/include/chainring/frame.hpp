@@ -30,6 +30,9 @@ void note_exception(const FrameNode& frame) noexcept;
 // Memory for coroutine frames. allocate_frame may throw std::bad_alloc; any thread may free what another allocated.
 void* allocate_frame(std::size_t bytes);
 void free_frame(void* frame, std::size_t bytes) noexcept;
+// Gives half of the recycled frames back that nobody has wanted since the last call, at most 2 MiB or so. A worker
+// calls it once a second, if it runs at all.
+void trim_frames() noexcept;
 
 struct Frame : FrameNode {
     static void* operator new(std::size_t bytes) { return allocate_frame(bytes); }
