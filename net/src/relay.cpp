@@ -29,6 +29,7 @@ Task<> copy(Direction* way, std::atomic<Direction*>* failed, Scope* both) {
             break;
         }
         const std::size_t size = chunk->size();
+        // What is found later not to have gone is told by the next of these, or by the other direction's receive.
         auto passed_on = co_await way->to->forward(std::move(*chunk));
         if (!passed_on) {
             error = passed_on.error();

@@ -2,8 +2,9 @@
 // Recycled coroutine frames. Each thread keeps free lists by size class (8-byte steps up to 4 KiB, so that no frame
 // carries padding); larger frames go to operator new. A frame freed on another thread joins that thread's list; a list
 // that grows past its cap hands a batch to the shared depot, from which a thread whose list is empty takes one (the
-// thread-cache and central-list scheme of tcmalloc). The depot keeps 16 MiB; what a peak leaves beyond that goes back
-// to operator delete. Sanitized builds do not recycle, so that a use after free is seen.
+// thread-cache and central-list scheme of tcmalloc). What lies in the depot
+// unused goes back to operator delete by and by (trim_frames). Sanitized builds do not recycle, so that a use after
+// free is seen.
 #include <chainring/frame.hpp>
 
 #include <algorithm>

@@ -48,11 +48,11 @@ public:
         }
     }
 
-    // Between the running of tasks, where others steal: neither they nor pop() see it before publish(). False: it had
-    // to go to the runtime's queue, where they do.
-    bool stage(TaskContext& task) noexcept {
+    // Between the running of tasks, where others steal: neither they nor pop() see it before publish(), except at the
+    // limit, where all that is staged is shown, and this one may go to the runtime's queue.
+    void stage(TaskContext& task) noexcept {
         RunNode& node = task;
-        return steal_.stage(node, *overflow_);
+        steal_.stage(node, *overflow_);
     }
     bool at_limit() const noexcept { return steal_.at_limit(); }
     void publish() noexcept { steal_.publish(); }

@@ -5,7 +5,8 @@
 //
 //   push       owner    appends at the tail; when the ring is full, half of it and the node go to the overflow queue
 //   stage      owner    as push, but nobody else sees the node, nor does pop, before
-//   publish    owner    shows what was staged: many for one store
+//   publish    owner    shows what was staged: many for one store. At its limit, every Capacity nodes or so, stage
+//                       publishes what was staged before, to see whether there is room
 //   pop        owner    takes the oldest
 //   steal      thief    takes the older half at once into its own StealQueue, of which it is the owner
 //   size, empty  any thread, a snapshot

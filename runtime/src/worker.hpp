@@ -333,7 +333,7 @@ inline void resume(Waiter& waiter) noexcept {
     task.worker()->make_runnable(task);
 }
 inline void Worker::wake(Waiter& waiter) noexcept {
-    last_woken_ = &waiter;  // make_runnable_shared() forgets one that goes to another worker
+    last_woken_ = &waiter;  // make_runnable_otherwise() forgets one that another worker may see
     detail::resume(waiter);
 }
 // TimedWaiter's begin() and finish(), for where they are called all the time.
