@@ -33,7 +33,7 @@ namespace {
 constexpr std::size_t class_size = 8;
 constexpr std::size_t classes = 4096 / class_size;
 constexpr std::size_t batch_frames = 32;
-constexpr std::size_t most_trimmed = std::size_t{2} << 20;  // bytes at a time: some 0.2 ms
+constexpr std::size_t most_trimmed = std::size_t{2} << 20;  // bytes at a time: some 0.2 ms, for frames of 400
 
 struct FreeFrame {
     FreeFrame* next;

@@ -75,8 +75,8 @@ bool Worker::linger() noexcept {
 
 // With more workers than CPUs: a worker that is busy finds completions whenever it looks, so it never blocks, and the
 // others would wait until the kernel takes the CPU from it, at a tick: 4 ms with CONFIG_HZ=250, ten times what a round
-// of its Links may take. So it offers the CPU after each round: as many tasks as it has Links, but at least one budget
-// of them, and no more than eight. Here nothing waits in its run queue: a thief would find that while this thread is
+// of its Links may take. So it offers the CPU after each round: as many budgets of tasks as it has Links for, at least
+// one and no more than eight. Here nothing waits in its run queue: a thief would find that while this thread is
 // away, and then each send would be a message to this worker. What was written meanwhile is sent when it is back.
 //
 // The kernel charges the rest of the slice to a thread that yields. Workers do it alike; a thread that computes would
@@ -89,7 +89,8 @@ void Worker::give_way() noexcept {
     const Instant back = std::chrono::steady_clock::now();
     const auto others = static_cast<Duration::rep>(runtime_.workers.size() - 1);
     const bool repaid = back - left <= 2 * others * (left - turn_began_);
-    const auto round = static_cast<std::uint32_t>(std::clamp<std::size_t>(links() / task_budget, 1, 8));
+    const auto round =
+        static_cast<std::uint32_t>(std::clamp<std::size_t>((links() + task_budget - 1) / task_budget, 1, 8));
     turn_budgets_ = std::clamp(repaid ? turn_budgets_ / 2 : turn_budgets_ * 2, round, 64U);
     turn_began_ = back;
     next_turn_ = resumed + std::uint64_t{turn_budgets_} * task_budget;

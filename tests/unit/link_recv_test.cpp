@@ -315,7 +315,7 @@ TEST_CASE("not receiving closes the window: what a sender can push ahead is boun
 
 namespace {
 
-// A mebibyte that is there before the first receive: the size of its largest Chunk.
+// Of a mebibyte, of which as much is there before the first receive as goes: the size of the largest Chunk.
 Task<std::size_t> largest_chunk(bool short_bursts) {
     constexpr std::size_t total = 1 << 20;
     auto pair = co_await connected();
@@ -334,7 +334,7 @@ Task<std::size_t> largest_chunk(bool short_bursts) {
 
 }  // namespace
 
-TEST_CASE("in short bursts, what comes together is received in more and smaller Chunks") {
+TEST_CASE("in short bursts, Chunks are at most half as large") {
     in_runtime([]() -> Task<> {
         const std::size_t smaller = co_await largest_chunk(true);
         const std::size_t larger = co_await largest_chunk(false);

@@ -304,6 +304,7 @@ TEST_CASE("Links that come and go through a table leave nothing behind") {
 TEST_CASE("what a peak of coroutine frames leaves is there for the next one, and goes back while nobody wants it") {
     ManualClock clock;
     RuntimeOptions options;
+    options.workers = 1;
     options.clock = &clock;
     in_runtime_with(options, [&clock]() -> Task<> {
         constexpr std::size_t bytes = 400;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #include "tests/unit/support.hpp"
 
+#include <unistd.h>
+
 using namespace support;
 
 namespace {
@@ -58,6 +60,48 @@ TEST_CASE("an error in one direction ends both") {
         CHECK(outcome.error);
         auto gone = co_await client.near.recv();
         CHECK(!gone);
+    });
+}
+
+TEST_CASE("who has ended its direction and is gone ends the relay, though the other side sends no more") {
+    in_runtime([]() -> Task<> {
+        const Address name = Address::parse("unix:@chainring-relay-" + std::to_string(::getpid())).value();
+        auto listener = (co_await Listener::bind(name)).value();
+        auto client = co_await connected();
+        Pair server;
+        server.near = (co_await Link::connect(name)).value();
+        server.far = (co_await listener.accept()).value();
+        RelayOutcome outcome;
+        Scope scope;
+        scope.spawn(relay_between, &client.far, &server.near, &outcome);
+        co_await server.far.close();
+        const auto end = co_await client.near.recv();
+        CHECK(end.error() == Errc::eof);
+        (co_await client.near.send("nobody reads this")).value();  // the only one: EPIPE is told once
+        co_await scope.join().within(5s);
+        CHECK_FALSE(scope.timed_out());
+        CHECK(outcome.error);
+    });
+}
+
+TEST_CASE("who has ended its direction and is reset ends the relay, whatever is still on its way there") {
+    in_runtime([]() -> Task<> {
+        auto client = co_await connected();
+        auto server = co_await connected();
+        RelayOutcome outcome;
+        Scope relaying;
+        relaying.spawn(relay_between, &client.far, &server.near, &outcome);
+        // More than the sockets hold: the last of it waits to be sent when the server's direction ends.
+        Scope sending;
+        sending.spawn([](Link* to) -> Task<> { (void)co_await to->send(std::string(64 << 20, 'r')).within(300ms); },
+                      &client.near);
+        co_await sending.join();
+        (co_await server.far.shutdown_write()).value();
+        co_await passes(20);
+        server.far.abort();
+        co_await relaying.join().within(5s);
+        CHECK_FALSE(relaying.timed_out());
+        CHECK(outcome.error);
     });
 }
 

@@ -156,9 +156,9 @@ public:
         plain_ = false;
         return static_cast<RecvOp&&>(*this);
     }
-    // The Link then reads less at a time of what comes together: Chunks have 128 KiB at most, instead of 256, and
-    // mostly far less. For those who wait before they receive again (for tokens of a rate), so that the bytes flow
-    // evenly.
+    // The Link then reads less at a time of what comes together: Chunks have about 128 KiB at most, instead of 256, and
+    // mostly far less (with receive buffers of 16 KiB; before Linux 6.17 io_uring bounds neither). For those who wait
+    // before they receive again (for tokens of a rate), so that the bytes flow evenly.
     RecvOp&& in_short_bursts(bool wanted = true) && noexcept {
         if (wanted) {
             short_bursts_ = true;

@@ -4,8 +4,7 @@
 // - When one Link's peer ends its direction, what it sent is passed on and then the end itself (half close).
 // - An error in either direction resets both Links; the first error is in the outcome.
 // - Memory: what is being passed on, at most two Chunks in each direction, and the Links' read-ahead. A slow side
-// closes
-//   the other's TCP window.
+//   closes the other's TCP window.
 // - Completes when both directions have ended. While the runtime drains it goes on; a cancel ends it.
 // - Nobody else receives from the two Links meanwhile. They may live on different workers.
 #pragma once
@@ -30,8 +29,8 @@ struct RelayOutcome {
 };
 
 // Limits on the bytes of each direction; null: none. Other relays may share the buckets, which outlive them. What has
-// been passed on is paid for before the next receive, so that nothing is held meanwhile and the slow side's peer feels
-// it as a closed window.
+// been passed on is paid for before the next receive, so that nothing waits for tokens here and the slow side's peer
+// feels it as a closed window.
 struct RelayLimits {
     TokenBucket* forward = nullptr;   // from the first Link to the second
     TokenBucket* backward = nullptr;  // from the second to the first

@@ -63,7 +63,8 @@ enum class OffloadFull : std::uint8_t {
 // Trivially copyable, so that it may be written inside a co_await expression.
 struct RuntimeOptions {
     // 0: as many as the CPUs that this process may use (affinity and cgroup quota). More than those take turns: one
-    // with much to do yields the CPU (sched_yield) after 64 tasks or so, less often where others keep it for long.
+    // with much to do yields the CPU (sched_yield) after a round of its Links, between 64 and 512 tasks, less often
+    // where others keep it for long.
     unsigned workers = 0;
     BackendKind backend = BackendKind::automatic;
     Steal steal = Steal::overloaded;  // among several workers
