@@ -11,6 +11,13 @@ CHAINRING_BEGIN_NAMESPACE
 
 namespace {
 
+// Who owns what, and where it runs. A Direction lives in the frame of relay(), which joins both of them. Each direction
+// is a task that goes to `from`'s home to receive and to `to`'s home to send, and goes on from there. A received Chunk
+// is pass_on()'s until forward() has taken it: from then on the Link's (link_forward.cpp). An empty send owns no bytes;
+// it waits in its own frame. What ends each wait: data or room, the end or reset of that Link, or a cancel, which
+// undoes nothing that was handed over. A cancel that wins is an error like any other, so copy() resets both Links, and
+// what was still on its way is dropped with them.
+
 // One direction; the two may run on different workers.
 struct Direction {
     Link* from;

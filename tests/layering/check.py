@@ -117,7 +117,7 @@ def self_test():
         "sync/src/middle.hpp": spdx + "#include <chainring/low.hpp>\n",
         "net/include/chainring/high.hpp": spdx + "#include <chainring/low.hpp>\n",
         "net/src/high.cpp": spdx + '#include "sync/src/middle.hpp"\n#include <net/if.h>\n',
-        "docs/page.md": "see /proc/self and runtime/root/x\n",
+        "docs/page.md": "see /proc/self and runtime/" "root/x\n",
     }
     breaches = {
         "runtime/src/a.cpp": spdx + "#include <chainring/high.hpp>\n",

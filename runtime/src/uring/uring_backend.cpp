@@ -3,8 +3,6 @@
 
 #include <chainring/trap.hpp>
 
-#include "runtime/src/sanitizers.hpp"
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -19,10 +17,6 @@ namespace {
 
 [[noreturn]] void refuse(int error, const char* what) {
     throw std::system_error(error, std::system_category(), what);
-}
-
-std::uint64_t tag_of(const Operation& operation) noexcept {
-    return (reinterpret_cast<std::uintptr_t>(&operation) << 16) | operation.generation;
 }
 
 bool is_unawaited(const Operation& operation) noexcept {

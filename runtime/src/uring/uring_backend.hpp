@@ -23,6 +23,7 @@
 #include "runtime/src/uring/alarm.hpp"
 #include "runtime/src/uring/uring_pool.hpp"
 
+#include <cstdint>
 #include <liburing.h>
 
 CHAINRING_BEGIN_NAMESPACE
@@ -49,6 +50,11 @@ private:
     static constexpr std::uint64_t ignored_tag = 0;
     static constexpr std::uint64_t alarm_tag = 1;
     static constexpr std::uint64_t wake_tag = 2;  // the last one of ours
+
+    static std::uint64_t tag_of(const Operation& operation) noexcept {
+        return (reinterpret_cast<std::uintptr_t>(&operation) << 16) | operation.generation;
+    }
+    static Operation* operation_of(std::uint64_t tag) noexcept { return reinterpret_cast<Operation*>(tag >> 16); }
 
     bool work_pending() const noexcept;  // the kernel has completions to make or to move: an enter is needed
     io_uring_sqe* take_entry(unsigned keep) noexcept;

@@ -2,18 +2,13 @@
 // UringBackend's second half: it enters the kernel, which takes what was submitted, and delivers what has completed.
 #include "runtime/src/uring/uring_backend.hpp"
 
+#include <cerrno>
+#include <chrono>
 #include <unistd.h>
+#include <utility>
 
 CHAINRING_BEGIN_NAMESPACE
 namespace detail {
-
-namespace {
-
-Operation* operation_of(std::uint64_t tag) noexcept {
-    return reinterpret_cast<Operation*>(tag >> 16);
-}
-
-}  // namespace
 
 // ---- entering the kernel
 
